@@ -1,0 +1,3 @@
+//! The program `fuse`.
+#![forbid(unsafe_code)]
+fn main() {}

@@ -1,0 +1,2 @@
+//! Deterministic runtime for untrusted WebAssembly modules.
+#![no_std]

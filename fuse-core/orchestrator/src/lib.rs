@@ -1,0 +1,2 @@
+//! Control plane for microVM sandboxes.
+#![forbid(unsafe_code)]
