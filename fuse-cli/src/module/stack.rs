@@ -1,0 +1,89 @@
+//! How much stack a module can need, as far as that can be known without running it.
+
+use serde::Serialize;
+
+use crate::output::grouped;
+use crate::wasm::native::NativeFrames;
+use crate::wasm::{Uncomputable, WasmModule};
+
+/// Bounds that hold for every run of the module.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct StackBound {
+    /// Most calls that can be nested, the entry included; none when it cannot be computed.
+    pub(crate) call_depth: Option<u64>,
+    /// Most bytes of stack that the native code can take; none when it cannot be computed.
+    pub(crate) native_bytes: Option<u64>,
+    /// What the native bound is for, such as `x86_64`.
+    pub(crate) native_target: Option<&'static str>,
+    /// The chain of calls that takes the most, the entry first.
+    pub(crate) chain: Vec<String>,
+    /// Why there is no bound, or none in bytes.
+    pub(crate) why_not: Option<String>,
+}
+
+/// Longest chain that is reported.
+const CHAIN_MAX: usize = 32;
+
+impl StackBound {
+    /// The bounds of a module, in bytes too where its x86-64 code is at hand.
+    pub(crate) fn of(module: &WasmModule, x86_64: Option<&[u8]>) -> Self {
+        let named = |chain: &[u32]| chain.iter().take(CHAIN_MAX).map(|f| module.calls.name(*f)).collect();
+        let depth = match module.calls.bound(|_| Some(1)) {
+            Ok(depth) => depth,
+            Err(why) => return Self::none(&why),
+        };
+        let mut bound = Self {
+            call_depth: Some(depth.cost),
+            native_bytes: None,
+            native_target: None,
+            chain: named(&depth.chain),
+            why_not: None,
+        };
+        let Some(elf) = x86_64 else {
+            bound.why_not = Some("frame sizes are only known for code compiled for x86_64".into());
+            return bound;
+        };
+        let frames = NativeFrames::read(elf, module.calls.defined());
+        match frames.and_then(|frames| {
+            let native = module.calls.bound(|f| frames.function(f)).map_err(|e| e.to_string())?;
+            Ok((native, frames.entry()))
+        }) {
+            Ok((native, entry)) => {
+                bound.native_bytes = Some(native.cost + entry);
+                bound.native_target = Some("x86_64");
+                bound.chain = named(&native.chain);
+            }
+            Err(why) => bound.why_not = Some(why),
+        }
+        bound
+    }
+
+    fn none(why: &Uncomputable) -> Self {
+        let why_not = Some(why.to_string());
+        Self { call_depth: None, native_bytes: None, native_target: None, chain: Vec::new(), why_not }
+    }
+
+    /// In a few words, for a table.
+    pub(crate) fn short(&self) -> String {
+        match (self.native_bytes, self.call_depth) {
+            (Some(bytes), _) => format!("at most {} B", grouped(bytes)),
+            (None, Some(depth)) => format!("{depth} calls deep"),
+            (None, None) => "not computable".into(),
+        }
+    }
+
+    /// In full.
+    pub(crate) fn long(&self) -> String {
+        let chain = self.chain.join(" -> ");
+        let depth = self.call_depth.map_or_else(String::new, |d| format!("calls nest at most {d} deep"));
+        match (self.native_bytes, &self.why_not) {
+            (Some(bytes), _) => {
+                let target = self.native_target.unwrap_or_default();
+                format!("at most {} bytes in {target} code; {depth}: {chain}", grouped(bytes))
+            }
+            (None, Some(why)) if self.call_depth.is_some() => format!("{depth}: {chain}; bytes unknown ({why})"),
+            (None, Some(why)) => why.clone(),
+            (None, None) => depth,
+        }
+    }
+}
