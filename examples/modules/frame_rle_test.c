@@ -50,7 +50,7 @@ static void paint(uint32_t kind, uint8_t *pixels, uint32_t count)
 static void round_trip(uint32_t kind, uint32_t width, uint32_t height)
 {
     uint32_t count = width * height;
-    uint8_t *pixels = malloc(count);
+    uint8_t *pixels = calloc(1, count);
     uint8_t *packet = malloc(FRAME_RLE_BOUND(count));
     uint8_t *back = malloc(count);
     if (pixels == NULL || packet == NULL || back == NULL) {

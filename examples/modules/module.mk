@@ -23,7 +23,8 @@ SHADOW_STACK ?= 8192
 WASM_CFLAGS = --target=wasm32-unknown-unknown -O2 -ffreestanding -nostdlib -mbulk-memory \
     -fvisibility=hidden -Wall -Wextra -Wpedantic -Werror -I$(ROOT)/include -I$(ROOT)/examples/modules \
     $(MODULE_CFLAGS)
-WASM_LDFLAGS = -Wl,--no-entry -Wl,--strip-all -Wl,--stack-first -Wl,-z,stack-size=$(SHADOW_STACK)
+WASM_LDFLAGS = -Wl,--no-entry -Wl,--strip-all -Wl,--stack-first -Wl,-z,stack-size=$(SHADOW_STACK) \
+    $(MODULE_LDFLAGS)
 HEADERS = $(ROOT)/include/fuse_module.h $(wildcard $(ROOT)/examples/modules/*.h) $(wildcard *.h)
 
 .PHONY: all clean
