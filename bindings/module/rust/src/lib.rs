@@ -3,8 +3,7 @@
 //! A module is a type that implements [`Module`], named in [`module!`]:
 //!
 //! ```
-//! #![no_std]
-//! # extern crate std;
+//! // #![no_std]
 //! use fuse_module::{log, Level, Module};
 //!
 //! struct Hello;
@@ -16,6 +15,7 @@
 //! }
 //!
 //! fuse_module::module!(Hello = Hello);
+//! # fn main() {}
 //! ```
 //!
 //! It is built as a `cdylib` for `wasm32-unknown-unknown`. There is no libc, no WASI and no
