@@ -12,10 +12,12 @@
 
 #![forbid(unsafe_code)]
 
+mod report;
 mod rle;
 mod sheet;
 mod sky;
 
+pub use report::{Outcome, Report, Totals};
 pub use rle::{Decoded, PacketError, decode};
 pub use sheet::{ContactSheet, Verdict};
 pub use sky::{FRAME_BYTES, FRAME_HEIGHT, FRAME_WIDTH, Frame, SWEEP, Sky, SkyError};

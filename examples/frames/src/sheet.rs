@@ -38,6 +38,16 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// `kept`, `dropped` or `failed`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Kept => "kept",
+            Self::Dropped => "dropped",
+            Self::Failed => "failed",
+        }
+    }
+
     const fn colour(self) -> Rgb<u8> {
         match self {
             Self::Kept => KEPT,
