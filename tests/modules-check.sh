@@ -1,7 +1,7 @@
 #!/bin/sh
 # Rebuilds every module that the repository ships as .wasm and compares it, byte for byte, with
 # the one that is committed; builds the module templates of `fuse module new`; tests the frame
-# code of the examples and the kernels of the benchmark natively.
+# code of the examples, the kernels of the benchmark and the module crate natively.
 #
 #   tests/modules-check.sh            checks
 #   tests/modules-check.sh --update   puts what it built in the place of what is committed
@@ -116,6 +116,13 @@ check_templates() {
 
 check_natively() {
     modules=$root/examples/modules
+    if cargo test -q --manifest-path "$root/bindings/module/rust/Cargo.toml" \
+        --target-dir "${CARGO_TARGET_DIR:-$root/target}/module-crate" >"$out/crate.log" 2>&1; then
+        verdict ok fuse-module
+    else
+        cat "$out/crate.log" >&2
+        verdict bad "the crate fuse-module"
+    fi
     if cc -std=c11 -Wall -Wextra -Wpedantic -Werror -O1 -g -fsanitize=address,undefined \
         -fno-sanitize-recover=all -o "$out/frame_rle_test" "$modules/frame_rle_test.c" &&
         "$out/frame_rle_test"; then
