@@ -203,7 +203,7 @@ mod tests {
         let mut table = Table::new(&["NAME", "BYTES>"]);
         table.row(["a\u{1b}[31m\u{202e}", "7"]);
         table.row(["bb", "1,000"]);
-        assert_eq!(table.text(), "NAME                BYTES\na\\u{1b}[31m\\u{202e}      7\nbb                  1,000\n");
+        assert_eq!(table.text(), "NAME                 BYTES\na\\u{1b}[31m\\u{202e}      7\nbb                   1,000\n");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use wasmparser::{ExternalKind, FuncType, KnownCustom, Operator, Parser, Payload,
 
 mod calls;
 pub(crate) mod native;
-pub(crate) use calls::{Bound, CallGraph, Function, Uncomputable};
+pub(crate) use calls::{CallGraph, Function, Uncomputable};
 
 /// The exports that the runtime calls.
 pub(crate) const ENTRIES: [&str; 3] = ["module_step", "module_init", "module_deinit"];
@@ -304,7 +304,12 @@ impl Reader {
     fn body(&mut self, body: &wasmparser::FunctionBody<'_>) -> wasmparser::Result<()> {
         let mut function = Function::default();
         for operator in body.get_operators_reader()? {
-            match operator? {
+            let operator = operator?;
+            function.tail_calls |= matches!(
+                operator,
+                Operator::ReturnCall { .. } | Operator::ReturnCallIndirect { .. } | Operator::ReturnCallRef { .. }
+            );
+            match operator {
                 Operator::Call { function_index } | Operator::ReturnCall { function_index } => {
                     function.calls.insert(function_index);
                 }

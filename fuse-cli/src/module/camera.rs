@@ -13,6 +13,7 @@ const FRAMES_BYTES_MAX: usize = 512 << 20;
 
 /// Where frames come from.
 #[derive(Debug, clap::Args)]
+#[group(skip)]
 pub(crate) struct Args {
     /// Frames for the camera: an image file (PNG, JPEG), or a folder of them, taken in the order of their names.
     /// Modules get 8-bit greyscale, row by row. Files named .raw or .gray are given as they are

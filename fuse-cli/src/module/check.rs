@@ -27,16 +27,16 @@ Examples:
   fuse module check app_config.json --run 100 --camera frames/
   fuse module check app_config.json --json | jq -r '.problems[] | \"\\(.path): \\(.what)\"'
 
-An error is what will not load, or will fail when it runs; a warning is what a reviewer should know. The exit
+An error is what will not load, or will fail when it runs; a warning is what a reviewer should know. The exit \
 code is 1 when there is an error; with --strict, when there is a warning too.
 
-Stack: the bound holds for every run of x86_64 code. It is the dearest chain of calls, each frame as the
-compiler made it; a call through a table counts as each function that it may reach. With recursion there is no
+Stack: the bound holds for every run of x86_64 code. It is the dearest chain of calls, each frame as the \
+compiler made it; a call through a table counts as each function that it may reach. With recursion there is no \
 bound, and only --run tells, for the runs that it made. Stack that the host's callbacks take is the host's.
 
---run steps each module N times, on a clock that jumps from one step to the next, with every event that it
-subscribes to posted before each step, and frames of --camera in turn. Host groups take what they are given.
-Fuel and memory are the peak of those steps. The stack is found by running them again under smaller and smaller
+--run steps each module N times, on a clock that jumps from one step to the next, with every event that it \
+subscribes to posted before each step, and frames of --camera in turn. Host groups take what they are given. \
+Fuel and memory are the peak of those steps. The stack is found by running them again under smaller and smaller \
 limits, and is right to an eighth.";
 
 /// Review an application: what its modules may do, and everything that is wrong

@@ -20,7 +20,7 @@ Examples:
   fuse module compile filter.wasm -o filter.fuse --target aarch64 --no-portable
   fuse module compile filter.wasm -o filter.fuse --target pulley32   # interpreter, 32-bit host
 
-The metering must be that of the application (`application.metering`). Without --no-portable the artifact
+The metering must be that of the application (`application.metering`). Without --no-portable the artifact \
 also carries the WebAssembly, so that a host with a compiler can run it on another engine.";
 
 /// Compile a module ahead of time into an artifact

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use fuse_edge::{AppConfig, Application};
+use fuse_edge::{AppConfig, Application, Metering};
 use serde::Serialize;
 
 use super::binary::{ArtifactHeader, Binary, Kind, sha256};
@@ -210,7 +210,7 @@ pub(super) fn run(args: &Args, json: bool) -> Outcome {
         let why = format!("it looks like a configuration; `fuse module check {file}` reviews it");
         return Err(Failure::refused(&args.file, why));
     }
-    let binary = Binary::open(&bytes).map_err(|why| Failure::refused(&args.file, why))?;
+    let binary = Binary::open(&bytes).map_err(|why| Failure::refused(&args.file, why))?.with_code(Metering::Wall);
     let contents = ModuleContents::of(file, binary);
     print(&contents, json);
     Ok(if contents.violations.is_empty() { Verdict::Fine } else { Verdict::Problems })

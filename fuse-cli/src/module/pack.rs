@@ -17,7 +17,7 @@ Examples:
   fuse module pack app_config.json -o app.bin --with-artifacts
   fuse module pack app_config.json -o app.bin --with-artifacts --target aarch64 --no-portable
 
-The packed application has everything of the configuration in a versioned binary with its length and SHA-256;
+The packed application has everything of the configuration in a versioned binary with its length and SHA-256; \
 a runtime without a JSON parser loads it from memory.";
 
 /// Pack an application configuration into one binary, with or without its modules

@@ -24,12 +24,12 @@ Examples:
   fuse module run app_config.json --camera frame.png --frames 20 --frame-interval 50ms --sink downlink=out/
   fuse module run app_config.json --duration 2s --events 3@100,WAKE@500 --json
 
-Time is real. The run ends after --frames or --duration, whichever comes first; with --camera alone, when each
-image was shown once; else with Ctrl-C, or when no module runs any more. Ctrl-C ends it in order, prints the table
+Time is real. The run ends after --frames or --duration, whichever comes first; with --camera alone, when each \
+image was shown once; else with Ctrl-C, or when no module runs any more. Ctrl-C ends it in order, prints the table \
 all the same and does not change the exit code; a second Ctrl-C ends it at once.
 
-A host group that the application declares (custom_groups) is stood in for if its functions take numbers and
-`in` buffers: they take everything, and answer how many bytes that was. With --sink GROUP=DIR each call leaves a
+A host group that the application declares (custom_groups) is stood in for if its functions take numbers and \
+`in` buffers: they take everything, and answer how many bytes that was. With --sink GROUP=DIR each call leaves a \
 file with its buffers there, and a line in calls.jsonl. Groups that hand data to modules cannot be stood in for.
 
 Step times are upper bounds: a quantile is right to a factor of two, the maximum is exact.";

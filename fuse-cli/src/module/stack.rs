@@ -43,7 +43,11 @@ impl StackBound {
             bound.why_not = Some("frame sizes are only known for code compiled for x86_64".into());
             return bound;
         };
-        let frames = NativeFrames::read(elf, module.calls.defined());
+        if let Some(name) = module.calls.tail_caller() {
+            bound.why_not = Some(format!("{name} makes tail calls, which resize frames"));
+            return bound;
+        }
+        let frames = NativeFrames::read(elf, module.calls.imported(), module.calls.defined());
         match frames.and_then(|frames| {
             let native = module.calls.bound(|f| frames.function(f)).map_err(|e| e.to_string())?;
             Ok((native, frames.entry()))

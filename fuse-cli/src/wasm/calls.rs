@@ -15,6 +15,8 @@ pub(crate) struct Function {
     pub(crate) calls: BTreeSet<u32>,
     /// The types of its calls through tables and references.
     pub(crate) calls_through: BTreeSet<u32>,
+    /// Whether some of its calls give its own frame away.
+    pub(crate) tail_calls: bool,
 }
 
 /// The call graph. Functions `0..imported` are imports.
@@ -78,6 +80,17 @@ impl CallGraph {
     /// The number of functions that the module defines itself.
     pub(crate) fn defined(&self) -> usize {
         self.functions.len()
+    }
+
+    /// The number of functions that the module imports.
+    pub(crate) const fn imported(&self) -> u32 {
+        self.imported
+    }
+
+    /// A function that makes tail calls, if there is one: its callee may need more room than its own frame had.
+    pub(crate) fn tail_caller(&self) -> Option<String> {
+        let defined = self.functions.iter().position(|f| f.tail_calls)?;
+        Some(self.name(self.imported + u32::try_from(defined).ok()?))
     }
 
     fn callees(&self, function: u32) -> impl DoubleEndedIterator<Item = u32> + '_ {

@@ -17,6 +17,8 @@ use crate::output::grouped;
 
 /// CPU time for one step of a module whose policy has no quota, in µs.
 const GUARD_US: u32 = 10_000_000;
+/// Instructions for one step of such a module where CPU time is not metered.
+const GUARD_FUEL: u64 = 20_000_000_000;
 
 /// What the steps of one module took.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -48,7 +50,9 @@ impl Measured {
 /// The application, ready for as many fresh runtimes as it takes.
 struct Trials<'a> {
     app: &'a AppConfig,
-    /// Compiled for both meterings; none where there is nothing to compile.
+    /// Frames are larger where fuel is counted, so the stack is measured under the application's own metering.
+    metering: Metering,
+    /// Compiled for that metering; none where there is nothing to compile.
     artifacts: Vec<Option<Vec<u8>>>,
     steps: u32,
     frames: &'a [Arc<Frame>],
@@ -78,12 +82,7 @@ pub(super) fn measure(
     paths: &[String],
     problems: &mut Vec<Problem>,
 ) -> Vec<Option<Measured>> {
-    let options = CompileOptions { metering: Metering::Both, portable: false, ..CompileOptions::default() };
-    let compiled = |binary: &Option<Binary>| {
-        let wasm = binary.as_ref()?.wasm.as_ref()?;
-        artifact::compile(wasm, &options).ok()
-    };
-    let trials = Trials { app, artifacts: binaries.iter().map(compiled).collect(), steps, frames };
+    let trials = Trials::new(app, app.application.metering, binaries, steps, frames);
     for (path, _) in paths.iter().zip(&trials.artifacts).filter(|(_, a)| a.is_none()) {
         let what = "--run did not measure it: there is no WebAssembly to compile for counting";
         problems.push(Problem::warning(format!("{path}.binary"), what));
@@ -95,6 +94,7 @@ pub(super) fn measure(
             return vec![None; paths.len()];
         }
     };
+    let fuel = trials.fuel(binaries);
     let mut out = Vec::new();
     for (index, (trial, path)) in first.into_iter().zip(paths).enumerate() {
         let Some(mut trial) = trial else {
@@ -109,6 +109,9 @@ pub(super) fn measure(
             trial.measured.stack_too_small_bytes = low;
             trial.measured.stack_enough_bytes = Some(high);
         }
+        if let Some(Some(fuel)) = fuel.as_ref().map(|fuel| fuel.get(index).copied().flatten()) {
+            trial.measured.fuel_peak = Some(fuel);
+        }
         out.push(Some(trial.measured));
     }
     out
@@ -120,7 +123,32 @@ fn sizes_below(limit: u32) -> Vec<u32> {
     powers.flat_map(|power| (0..8).map(move |step| power + power / 8 * step)).filter(|size| *size < limit).collect()
 }
 
-impl Trials<'_> {
+impl<'a> Trials<'a> {
+    fn new(
+        app: &'a AppConfig,
+        metering: Metering,
+        binaries: &[Option<Binary>],
+        steps: u32,
+        frames: &'a [Arc<Frame>],
+    ) -> Self {
+        let options = CompileOptions { metering, portable: false, ..CompileOptions::default() };
+        let compiled = |binary: &Option<Binary>| {
+            let wasm = binary.as_ref()?.wasm.as_ref()?;
+            artifact::compile(wasm, &options).ok()
+        };
+        Self { app, metering, artifacts: binaries.iter().map(compiled).collect(), steps, frames }
+    }
+
+    /// The peak of instructions of each module; nothing where the trials count them anyway.
+    fn fuel(&self, binaries: &[Option<Binary>]) -> Option<Vec<Option<u64>>> {
+        if self.metering.has_fuel() {
+            return None;
+        }
+        let counting = Trials::new(self.app, Metering::Both, binaries, self.steps, self.frames);
+        let trials = counting.run(None).ok()?;
+        Some(trials.into_iter().map(|t| t.and_then(|t| t.measured.fuel_peak)).collect())
+    }
+
     /// The largest stack that was too small for a module, and the smallest that was enough.
     fn stack(&self, module: usize, limit: u32) -> (Option<u32>, u32) {
         let sizes = sizes_below(limit);
@@ -136,11 +164,17 @@ impl Trials<'_> {
     /// The policy under which a module is tried: its own, with a guard where it has no quota. While the stack is
     /// searched, only the stack may end a step.
     fn policy(&self, own: &Policy, stack: Option<u32>) -> Policy {
-        match stack {
-            Some(stack_size) => Policy { stack_size, cpu_quota_us: GUARD_US, fuel_quota: 0, ..own.clone() },
-            None if own.cpu_quota_us == 0 => Policy { cpu_quota_us: GUARD_US, ..own.clone() },
-            None => own.clone(),
+        let mut policy = own.clone();
+        if let Some(stack_size) = stack {
+            (policy.stack_size, policy.cpu_quota_us, policy.fuel_quota) = (stack_size, 0, 0);
         }
+        if policy.cpu_quota_us == 0 && policy.fuel_quota == 0 {
+            match self.metering.has_wall() {
+                true => policy.cpu_quota_us = GUARD_US,
+                false => policy.fuel_quota = GUARD_FUEL,
+            }
+        }
+        policy
     }
 
     /// One trial on a fresh runtime, the stack of one module changed if asked for.
@@ -163,7 +197,7 @@ impl Trials<'_> {
     }
 
     fn bench(&self, stack: Option<(usize, u32)>) -> Result<Bench, String> {
-        let application = fuse_edge::Application { metering: Metering::Both, ..self.app.application.clone() };
+        let application = fuse_edge::Application { metering: self.metering, ..self.app.application.clone() };
         let config = RuntimeConfig { stack_bytes_max: STACK_BYTES_LIMIT, ..RuntimeConfig::new(application) };
         let quota = LinuxPlatform::new().map_err(|e| e.to_string())?;
         let platform = ManualPlatform::with_quota_timer(quota);
@@ -215,7 +249,7 @@ impl Trials<'_> {
         let stats = info.map(|info| *info.stats).unwrap_or_default();
         let measured = Measured {
             steps: stats.steps,
-            fuel_peak: (stats.steps > 0).then_some(stats.fuel_peak),
+            fuel_peak: (stats.steps > 0 && self.metering.has_fuel()).then_some(stats.fuel_peak),
             stack_enough_bytes: None,
             stack_too_small_bytes: None,
             memory_peak_bytes: stats.memory_peak_bytes,
@@ -247,6 +281,6 @@ mod tests {
         let sizes = sizes_below(4096);
         assert_eq!(&sizes[..9], &[1024, 1152, 1280, 1408, 1536, 1664, 1792, 1920, 2048]);
         assert!(sizes.iter().all(|s| *s < 4096) && sizes.is_sorted());
-        assert_eq!(sizes_below(STACK_BYTES_MIN), []);
+        assert!(sizes_below(STACK_BYTES_MIN).is_empty());
     }
 }
