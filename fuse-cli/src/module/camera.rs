@@ -15,7 +15,7 @@ const FRAMES_BYTES_MAX: usize = 512 << 20;
 #[derive(Debug, clap::Args)]
 #[group(skip)]
 pub(crate) struct Args {
-    /// Frames for the camera: an image file (PNG, JPEG), or a folder of them, taken in the order of their names.
+    /// Frames for the camera: an image file (PNG, JPEG, PGM), or a folder of them, taken in the order of their names.
     /// Modules get 8-bit greyscale, row by row. Files named .raw or .gray are given as they are
     #[arg(long, value_name = "PATH")]
     camera: Option<PathBuf>,
@@ -90,13 +90,13 @@ fn files_of(folder: &Path) -> Outcome<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(Failure::io("read", folder))? {
         let path = entry.map_err(Failure::io("read", folder))?.path();
-        if matches!(extension(&path).as_str(), "png" | "jpg" | "jpeg" | "raw" | "gray") {
+        if matches!(extension(&path).as_str(), "png" | "jpg" | "jpeg" | "pgm" | "raw" | "gray") {
             files.push(path);
         }
     }
     files.sort();
     if files.is_empty() {
-        return Err(Failure::refused(folder, "it holds no frame: no .png, .jpg, .jpeg, .raw or .gray file"));
+        return Err(Failure::refused(folder, "it holds no frame: no .png, .jpg, .jpeg, .pgm, .raw or .gray file"));
     }
     Ok(files)
 }

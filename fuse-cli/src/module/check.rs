@@ -99,14 +99,16 @@ impl Report for Review {
         page.table("What each module may do", &permissions(&policies));
         page.table("What each module needs, and its limits", &self.limits());
         page.table("Measured", &self.measured());
-        for module in self.modules.iter().filter(|m| m.stack.is_some()) {
-            let stack = module.stack.as_ref().map(StackBound::long).unwrap_or_default();
-            page.facts(&[(&format!("stack of {}:", module.policy.name), stack)]);
-        }
+        page.table("Stack, whatever the input", &self.stacks());
         page.table("Problems", &self.problems_table());
-        page.heading(&format!("{} errors, {} warnings", self.errors, self.warnings));
+        page.heading(&format!("{}, {}", counted(self.errors, "error"), counted(self.warnings, "warning")));
         page.into_text()
     }
+}
+
+/// `1 error`, `2 errors`.
+fn counted(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 impl Review {
@@ -124,6 +126,17 @@ impl Review {
                 module.stack.as_ref().map_or_else(|| "?".into(), StackBound::short),
                 bytes(u64::from(module.policy.stack_size)),
             ]);
+        }
+        table
+    }
+
+    fn stacks(&self) -> Table {
+        let mut table = Table::new(&["MODULE", "BOUND", "CALLS NEST>", "BY"]);
+        for module in &self.modules {
+            if let Some(stack) = &module.stack {
+                let depth = stack.call_depth.map_or_else(|| "?".into(), grouped);
+                table.row([module.policy.name.clone(), stack.short(), depth, stack.by()]);
+            }
         }
         table
     }
@@ -146,7 +159,7 @@ impl Review {
     }
 
     fn problems_table(&self) -> Table {
-        let mut table = Table::new(&["", "WHERE", "WHAT"]);
+        let mut table = Table::new(&["SEVERITY", "WHERE", "WHAT"]);
         for problem in &self.problems {
             table.row([problem.severity.name(), &problem.path, &problem.what]);
         }

@@ -76,18 +76,24 @@ impl StackBound {
         }
     }
 
+    /// What the bound comes from: the dearest chain of calls, and why there is none in bytes.
+    pub(crate) fn by(&self) -> String {
+        let chain = self.chain.join(" -> ");
+        match &self.why_not {
+            None => chain,
+            Some(why) if chain.is_empty() => why.clone(),
+            Some(why) => format!("{chain} ({why})"),
+        }
+    }
+
     /// In full.
     pub(crate) fn long(&self) -> String {
-        let chain = self.chain.join(" -> ");
-        let depth = self.call_depth.map_or_else(String::new, |d| format!("calls nest at most {d} deep"));
-        match (self.native_bytes, &self.why_not) {
-            (Some(bytes), _) => {
-                let target = self.native_target.unwrap_or_default();
-                format!("at most {} bytes in {target} code; {depth}: {chain}", grouped(bytes))
+        match (self.native_target, self.call_depth) {
+            (Some(target), Some(depth)) => {
+                format!("{} in {target} code, calls nest at most {depth} deep: {}", self.short(), self.by())
             }
-            (None, Some(why)) if self.call_depth.is_some() => format!("{depth}: {chain}; bytes unknown ({why})"),
-            (None, Some(why)) => why.clone(),
-            (None, None) => depth,
+            (None, Some(depth)) => format!("calls nest at most {depth} deep: {}", self.by()),
+            _ => self.by(),
         }
     }
 }

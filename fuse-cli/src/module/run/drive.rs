@@ -144,6 +144,10 @@ impl Run {
             events_posted: 0,
         };
         run.load(file)?;
+        // The time of the run begins when everything is loaded.
+        let loading = run.start.elapsed();
+        run.start += loading;
+        run.start_us = run.start_us.saturating_add(u64::try_from(loading.as_micros()).unwrap_or(u64::MAX));
         Ok(run)
     }
 

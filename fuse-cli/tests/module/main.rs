@@ -1,0 +1,9 @@
+//! `fuse module …` as a user meets it: the program itself, its output and its exit codes.
+
+mod check;
+mod compile;
+mod inspect;
+mod new;
+mod pack;
+mod run;
+mod workbench;
