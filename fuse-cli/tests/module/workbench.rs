@@ -87,7 +87,7 @@ impl Workbench {
 
     /// `fuse module ARGUMENTS` in this folder.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(assert_cmd::cargo::cargo_bin!("fuse"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fuse"));
         command.arg("module").args(arguments).current_dir(self.folder.path());
         command
     }
