@@ -7,7 +7,7 @@ use serde_json::json;
 fn bench() -> Workbench {
     let bench = Workbench::new();
     bench.write("logs.wat", LOGS);
-    let config = application(&[("logs", "logs.wat", policy(json!({"fuel_quota": 5, "priority": 3})))]);
+    let config = application(&[("logs", "logs.wat", policy(json!({"fuel_quota": 4, "priority": 3})))]);
     bench.config(&config);
     let mut metered = config;
     metered["application"]["metering"] = json!("both");
@@ -24,7 +24,7 @@ fn what_was_packed_is_what_the_configuration_says() {
     let packed = AppConfig::from_binary(&std::fs::read(bench.path("app.bin")).unwrap()).unwrap();
     let text = std::fs::read_to_string(bench.path("app_config.json")).unwrap();
     assert_eq!(packed, AppConfig::from_json(&text).unwrap());
-    assert_eq!((packed.modules[0].policy.fuel_quota, packed.modules[0].policy.priority), (5, 3));
+    assert_eq!((packed.modules[0].policy.fuel_quota, packed.modules[0].policy.priority), (4, 3));
 }
 
 #[test]
@@ -34,7 +34,7 @@ fn with_artifacts_it_needs_no_other_file() {
     std::fs::remove_file(bench.path("logs.wat")).unwrap();
     std::fs::remove_file(bench.path("app_config.json")).unwrap();
     bench.fuse(&["check", "app.bin"]).exits(0);
-    // 5 instructions are not enough for a call: the quota that was packed is the one that is enforced.
+    // A step takes 5 instructions: the quota that was packed is the one that is enforced.
     let report = bench.fuse(&["run", "app.bin", "--duration", "50ms", "--json"]).exits(1).json();
     assert_eq!(report["modules"][0]["state"], "QuotaExceeded");
 }
