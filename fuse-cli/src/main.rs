@@ -1,6 +1,7 @@
 //! The program `fuse`.
 #![forbid(unsafe_code)]
 
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::thread;
 
@@ -16,7 +17,7 @@ mod wasm;
 const STACK_BYTES: usize = 2 * fuse_edge::STACK_BYTES_LIMIT as usize + (4 << 20);
 
 fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
+    let cli = cli::Cli::try_parse().unwrap_or_else(|e| refuse(&e));
     match thread::Builder::new().stack_size(STACK_BYTES).spawn(|| run(cli)).map(thread::JoinHandle::join) {
         Ok(Ok(code)) => code,
         // The panic has said what happened.
@@ -28,6 +29,21 @@ fn main() -> ExitCode {
     }
 }
 
+/// Ends the program with what is wrong with its command line, or with the help that was asked for.
+fn refuse(error: &clap::Error) -> ! {
+    if error.use_stderr() && std::env::args_os().any(|argument| argument == "--json") {
+        print_error("usage", error.to_string().trim_end());
+    }
+    error.exit()
+}
+
+/// Prints an error for programs.
+fn print_error(kind: &str, message: &str) {
+    let error = serde_json::json!({"error": {"kind": kind, "message": message}});
+    // Nothing is left to tell anybody when standard output is closed.
+    let _ = io::stdout().lock().write_all(output::to_json(&error).as_bytes());
+}
+
 fn run(cli: cli::Cli) -> ExitCode {
     let json = cli.json;
     match cli.run() {
@@ -35,8 +51,7 @@ fn run(cli: cli::Cli) -> ExitCode {
         Err(failure) => {
             eprintln!("error: {}", output::printable(&failure.to_string()));
             if json {
-                let error = serde_json::json!({"kind": failure.kind(), "message": failure.to_string()});
-                print!("{}", output::to_json(&serde_json::json!({ "error": error })));
+                print_error(failure.kind(), &failure.to_string());
             }
             ExitCode::from(failure.code())
         }

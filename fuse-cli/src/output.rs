@@ -134,7 +134,8 @@ pub(crate) fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         // Marks that reorder text are not control characters, and deceive as well.
-        let reorders = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        let reorders =
+            matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
         if c.is_control() || reorders {
             out.extend(c.escape_default());
         } else {
@@ -203,7 +204,10 @@ mod tests {
         let mut table = Table::new(&["NAME", "BYTES>"]);
         table.row(["a\u{1b}[31m\u{202e}", "7"]);
         table.row(["bb", "1,000"]);
-        assert_eq!(table.text(), "NAME                 BYTES\na\\u{1b}[31m\\u{202e}      7\nbb                   1,000\n");
+        assert_eq!(
+            table.text(),
+            "NAME                 BYTES\na\\u{1b}[31m\\u{202e}      7\nbb                   1,000\n"
+        );
     }
 
     #[test]

@@ -307,7 +307,9 @@ impl Reader {
             let operator = operator?;
             function.tail_calls |= matches!(
                 operator,
-                Operator::ReturnCall { .. } | Operator::ReturnCallIndirect { .. } | Operator::ReturnCallRef { .. }
+                Operator::ReturnCall { .. }
+                    | Operator::ReturnCallIndirect { .. }
+                    | Operator::ReturnCallRef { .. }
             );
             match operator {
                 Operator::Call { function_index } | Operator::ReturnCall { function_index } => {
@@ -339,7 +341,8 @@ impl Reader {
     fn finish(mut self) -> WasmModule {
         let mut by_type: BTreeMap<&FuncType, BTreeSet<u32>> = BTreeMap::new();
         for &function in &self.referenced {
-            if let Some(ty) = self.functions.get(function as usize).and_then(|t| self.types.get(*t as usize)) {
+            if let Some(ty) = self.functions.get(function as usize).and_then(|t| self.types.get(*t as usize))
+            {
                 by_type.entry(ty).or_default().insert(function);
             }
         }
@@ -360,7 +363,8 @@ impl Reader {
         module.memories = self.memories;
         module.calls = CallGraph::new(self.imported.len() as u32, self.bodies, names, self.entries);
         for function in module.calls.reachable_imports() {
-            let import = self.imported.get(function as usize).and_then(|i| module.imports.get_mut(*i as usize));
+            let import =
+                self.imported.get(function as usize).and_then(|i| module.imports.get_mut(*i as usize));
             if let Some(import) = import {
                 import.reachable = true;
             }

@@ -51,7 +51,8 @@ fn from_json(path: &Path, bytes: Vec<u8>) -> Outcome<AppConfig> {
     match reviewed.app {
         Some(app) if reviewed.problems.is_empty() => Ok(app),
         _ => {
-            let all: Vec<String> = reviewed.problems.iter().map(|p| format!("{}: {}", p.path, p.what)).collect();
+            let all: Vec<String> =
+                reviewed.problems.iter().map(|p| format!("{}: {}", p.path, p.what)).collect();
             Err(Failure::refused(path, all.join("; ")))
         }
     }

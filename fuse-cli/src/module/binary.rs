@@ -130,7 +130,8 @@ impl Binary {
 
     /// The same with x86-64 code, compiled here where the file carries none: as a runtime of this metering would.
     pub(crate) fn with_code(mut self, metering: Metering) -> Self {
-        let options = CompileOptions { metering, target: Target::X86_64, portable: false, ..CompileOptions::default() };
+        let options =
+            CompileOptions { metering, target: Target::X86_64, portable: false, ..CompileOptions::default() };
         if let (None, Some(wasm)) = (&self.x86_64, &self.wasm)
             && let Ok(compiled) = artifact::compile(wasm, &options)
             && let Ok(artifact) = Artifact::parse(&compiled)

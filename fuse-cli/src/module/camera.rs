@@ -51,10 +51,13 @@ impl Args {
             let frame = self.decode(file)?;
             total += frame.bytes.len();
             if total > FRAMES_BYTES_MAX {
-                return Err(Failure::refused(path, format!(
-                    "its frames take more than {} MiB; use fewer, or --frame-size",
-                    FRAMES_BYTES_MAX >> 20
-                )));
+                return Err(Failure::refused(
+                    path,
+                    format!(
+                        "its frames take more than {} MiB; use fewer, or --frame-size",
+                        FRAMES_BYTES_MAX >> 20
+                    ),
+                ));
             }
             frames.push(Arc::new(frame));
         }
@@ -96,7 +99,10 @@ fn files_of(folder: &Path) -> Outcome<Vec<PathBuf>> {
     }
     files.sort();
     if files.is_empty() {
-        return Err(Failure::refused(folder, "it holds no frame: no .png, .jpg, .jpeg, .pgm, .raw or .gray file"));
+        return Err(Failure::refused(
+            folder,
+            "it holds no frame: no .png, .jpg, .jpeg, .pgm, .raw or .gray file",
+        ));
     }
     Ok(files)
 }
@@ -140,7 +146,9 @@ mod tests {
     #[test]
     fn a_folder_gives_its_images_by_name_as_greyscale() {
         let dir = tempfile::tempdir().unwrap();
-        image::RgbImage::from_pixel(4, 2, image::Rgb([255, 255, 255])).save(dir.path().join("b.png")).unwrap();
+        image::RgbImage::from_pixel(4, 2, image::Rgb([255, 255, 255]))
+            .save(dir.path().join("b.png"))
+            .unwrap();
         image::GrayImage::from_pixel(3, 1, image::Luma([7])).save(dir.path().join("a.png")).unwrap();
         std::fs::write(dir.path().join("c.raw"), b"as it is").unwrap();
         std::fs::write(dir.path().join("notes.txt"), b"not a frame").unwrap();
@@ -156,7 +164,9 @@ mod tests {
         assert!(args(dir.path(), None).frames().unwrap_err().to_string().contains("holds no frame"));
         let broken = dir.path().join("broken.png");
         std::fs::write(&broken, b"hello").unwrap();
-        assert!(args(&broken, None).frames().unwrap_err().to_string().contains("broken.png: it is not an image"));
+        assert!(
+            args(&broken, None).frames().unwrap_err().to_string().contains("broken.png: it is not an image")
+        );
         assert_eq!(args(&dir.path().join("absent"), None).frames().unwrap_err().code(), 3);
     }
 

@@ -142,7 +142,8 @@ impl Review {
     }
 
     fn measured(&self) -> Table {
-        let mut table = Table::new(&["MODULE", "STEPS>", "PEAK FUEL>", "PEAK STACK", "PEAK MEMORY>", "ENDED"]);
+        let mut table =
+            Table::new(&["MODULE", "STEPS>", "PEAK FUEL>", "PEAK STACK", "PEAK MEMORY>", "ENDED"]);
         for module in &self.modules {
             if let Some(m) = &module.measured {
                 table.row([
@@ -188,7 +189,8 @@ pub(super) fn run(args: &Args, json: bool) -> Outcome {
                 module.measured = measured;
             }
         } else if args.run.is_some() {
-            problems.push(Problem::warning("$", "--run measured nothing: mend the errors that prevent loading"));
+            problems
+                .push(Problem::warning("$", "--run measured nothing: mend the errors that prevent loading"));
         }
     }
     problems.sort_by_key(|p| p.severity);
@@ -213,12 +215,18 @@ fn parse(args: &Args, bytes: &[u8]) -> Outcome<Reviewed> {
         let paths = (0..app.modules.len()).map(|i| format!("$.modules[{i}]")).collect();
         return Ok(Reviewed { problems: Vec::new(), app: Some(app), paths });
     }
-    let text = std::str::from_utf8(bytes).map_err(|e| Failure::refused(&args.config, format!("not UTF-8 text: {e}")))?;
+    let text = std::str::from_utf8(bytes)
+        .map_err(|e| Failure::refused(&args.config, format!("not UTF-8 text: {e}")))?;
     Ok(config::review(text))
 }
 
 /// Opens the binary of each module; what cannot be opened is a problem of its own.
-fn binaries(app: &AppConfig, paths: &[String], config: &Path, problems: &mut Vec<Problem>) -> Vec<Option<Binary>> {
+fn binaries(
+    app: &AppConfig,
+    paths: &[String],
+    config: &Path,
+    problems: &mut Vec<Problem>,
+) -> Vec<Option<Binary>> {
     let folder = folder_of(config);
     let mut open = |module: &fuse_edge::ModuleDecl, path: &str| {
         let at = format!("{path}.binary");

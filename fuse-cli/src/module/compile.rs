@@ -133,7 +133,9 @@ pub(super) fn run(args: &Args, json: bool) -> Outcome {
     let refused = |why: String| Failure::refused(&args.input, why);
     let source = read(&args.input)?;
     if Artifact::is_artifact(&source) {
-        return Err(refused("it is an artifact already; compile the .wasm or .wat that it was made from".into()));
+        return Err(refused(
+            "it is an artifact already; compile the .wasm or .wat that it was made from".into(),
+        ));
     }
     let wasm = artifact::to_wasm(&source).map_err(|e| refused(e.to_string()))?;
     let module = WasmModule::parse(&wasm).map_err(refused)?;

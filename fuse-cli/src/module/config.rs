@@ -79,7 +79,8 @@ pub(crate) fn review(text: &str) -> Reviewed {
     while reviewed.problems.len() < PROBLEMS_MAX {
         match AppConfig::from_json(&document.text()) {
             Ok(app) => {
-                reviewed.paths = (0..app.modules.len()).map(|i| document.original(&format!("$.modules[{i}]"))).collect();
+                reviewed.paths =
+                    (0..app.modules.len()).map(|i| document.original(&format!("$.modules[{i}]"))).collect();
                 reviewed.app = Some(app);
                 return reviewed;
             }
@@ -191,7 +192,10 @@ mod tests {
                 {"name": "m", "binary": "m", "policy": {"cpu_quota_us": 1}},
                 {"name": "n", "binary": "n", "policy": {"cpu_quota_us": 1}}]}"#,
         );
-        assert_eq!(found, ["$.modules", "$.modules[0].policy.cpu_quota_us", "$.modules[1].policy.cpu_quota_us"]);
+        assert_eq!(
+            found,
+            ["$.modules", "$.modules[0].policy.cpu_quota_us", "$.modules[1].policy.cpu_quota_us"]
+        );
     }
 
     #[test]
@@ -204,7 +208,11 @@ mod tests {
         );
         assert_eq!(
             found,
-            ["$.modules[0].policy.capabilities[3]", "$.application.custom_groups[1]", "$.application.custom_groups[2]"]
+            [
+                "$.modules[0].policy.capabilities[3]",
+                "$.application.custom_groups[1]",
+                "$.application.custom_groups[2]"
+            ]
         );
     }
 

@@ -1,7 +1,7 @@
 //! The contract between a module and the runtime: what it must export, and what it may import.
 
-use fuse_edge::hal::{Capabilities, FunctionDecl, Param};
 use fuse_edge::Application;
+use fuse_edge::hal::{Capabilities, FunctionDecl, Param};
 use serde::Serialize;
 
 use crate::wasm::{ENTRIES, Extern, Import, Signature, WasmModule};
@@ -63,11 +63,12 @@ pub(crate) fn resolve(import: &Import, application: &Application) -> Resolution 
     if import.module != "env" {
         return Resolution::Unknown;
     }
-    let built_in = BUILT_IN.iter().find(|(name, ..)| *name == import.name).map(|(_, bit, params, results)| {
-        let names = Capabilities::BUILT_IN.iter().find(|(_, _, b)| b == bit);
-        let (capability, group) = names.map_or(("", ""), |(capability, group, _)| (*capability, *group));
-        (*bit, capability.to_owned(), group.to_owned(), Signature::new(params, results))
-    });
+    let built_in =
+        BUILT_IN.iter().find(|(name, ..)| *name == import.name).map(|(_, bit, params, results)| {
+            let names = Capabilities::BUILT_IN.iter().find(|(_, _, b)| b == bit);
+            let (capability, group) = names.map_or(("", ""), |(capability, group, _)| (*capability, *group));
+            (*bit, capability.to_owned(), group.to_owned(), Signature::new(params, results))
+        });
     let custom = || {
         application.custom_groups.iter().find_map(|group| {
             let function = group.functions.iter().find(|f| f.name == import.name)?;
@@ -101,7 +102,9 @@ pub(crate) fn violations(module: &WasmModule) -> Vec<String> {
     for name in ENTRIES {
         match module.export(name) {
             Some(Extern::Function(ty)) if *ty == Signature::default() => {}
-            Some(Extern::Function(ty)) => found.push(format!("`{name}` has type {ty}; it must be {}", Signature::default())),
+            Some(Extern::Function(ty)) => {
+                found.push(format!("`{name}` has type {ty}; it must be {}", Signature::default()))
+            }
             Some(_) => found.push(format!("the export `{name}` is not a function")),
             None if name == "module_step" => {
                 found.push("it does not export `module_step`, which the runtime calls".into());
@@ -110,10 +113,16 @@ pub(crate) fn violations(module: &WasmModule) -> Vec<String> {
         }
     }
     if let Some(import) = module.imports.iter().find(|i| !matches!(i.ty, Extern::Function(_))) {
-        found.push(format!("it imports {}.{}, which is no function: {}", import.module, import.name, import.ty));
+        found.push(format!(
+            "it imports {}.{}, which is no function: {}",
+            import.module, import.name, import.ty
+        ));
     }
     if let Some(import) = module.imports.iter().find(|i| i.module != "env") {
-        found.push(format!("it imports {}.{}; the runtime provides imports from `env` only", import.module, import.name));
+        found.push(format!(
+            "it imports {}.{}; the runtime provides imports from `env` only",
+            import.module, import.name
+        ));
     }
     found
 }
@@ -140,13 +149,18 @@ mod tests {
             (import "env" "gpio_set" (func))
             (import "wasi" "timer_get_timestamp" (func (result i64))))"#;
         let application = Application {
-            hal_groups: Capabilities::LOG | Capabilities::EVENT_POST | Capabilities::TIMER | Capabilities::TEMP_SENSOR,
+            hal_groups: Capabilities::LOG
+                | Capabilities::EVENT_POST
+                | Capabilities::TIMER
+                | Capabilities::TEMP_SENSOR,
             ..Application::default()
         };
         let found = resolutions(text, &application);
         assert!(matches!(&found[0], Resolution::Provided { capability, bit, .. }
             if capability == "TIMER" && *bit == Capabilities::TIMER));
-        assert!(matches!(&found[1], Resolution::WrongType { expected, .. } if expected.to_string() == "() -> f32"));
+        assert!(
+            matches!(&found[1], Resolution::WrongType { expected, .. } if expected.to_string() == "() -> f32")
+        );
         assert!(matches!(&found[2], Resolution::Disabled { group, .. } if group == "camera"));
         assert_eq!(found[3], Resolution::Unknown);
         assert_eq!(found[4], Resolution::Unknown);
@@ -174,7 +188,13 @@ mod tests {
         let text = r#"(module (import "other" "f" (func)) (import "env" "g" (global i32))
             (func (export "module_init") (param i32)) (memory (export "module_deinit") 1))"#;
         let found = violations(&module(text)).join("\n");
-        for part in ["module_step", "`module_init` has type (i32) -> ()", "`module_deinit` is not", "env.g", "other.f"] {
+        for part in [
+            "module_step",
+            "`module_init` has type (i32) -> ()",
+            "`module_deinit` is not",
+            "env.g",
+            "other.f",
+        ] {
             assert!(found.contains(part), "{part} in {found}");
         }
         assert_eq!(violations(&module(r#"(module (func (export "module_step")))"#)), Vec::<String>::new());

@@ -10,7 +10,11 @@ pub(crate) trait Taker: Send + 'static {
 
 /// The functions of a group that hand anything to the module but a number: nobody here knows what to say.
 pub(crate) fn unanswerable(group: &GroupDecl) -> Vec<&FunctionDecl> {
-    group.functions.iter().filter(|f| f.params.iter().any(|p| matches!(p, Param::Out | Param::InOut))).collect()
+    group
+        .functions
+        .iter()
+        .filter(|f| f.params.iter().any(|p| matches!(p, Param::Out | Param::InOut)))
+        .collect()
 }
 
 /// A group of this shape whose functions all go to `taker`. A function with a result answers how many bytes its
@@ -26,7 +30,10 @@ pub(crate) fn stand_in<T: Taker + Clone>(decl: &GroupDecl, taker: &T) -> HalGrou
 }
 
 /// The `in` buffers of a call, in order.
-pub(crate) fn buffers<'a>(function: &'a FunctionDecl, call: &'a HalCall<'_>) -> impl Iterator<Item = &'a [u8]> {
+pub(crate) fn buffers<'a>(
+    function: &'a FunctionDecl,
+    call: &'a HalCall<'_>,
+) -> impl Iterator<Item = &'a [u8]> {
     let taken = |(i, param): (usize, &Param)| matches!(param, Param::In | Param::InOut).then_some(i);
     function.params.iter().enumerate().filter_map(taken).map(|i| call.buffer(i))
 }

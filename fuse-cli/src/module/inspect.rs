@@ -113,7 +113,10 @@ impl Report for ModuleContents {
             facts.push(("contract", format!("BROKEN: {}", self.violations.join("; "))));
         }
         facts.push(("memory", self.memory.map_or_else(|| "none".into(), |m| m.to_string())));
-        facts.push(("start", if self.start_function { "a start function runs at load" } else { "none" }.into()));
+        facts.push((
+            "start",
+            if self.start_function { "a start function runs at load" } else { "none" }.into(),
+        ));
         facts.push(("stack", self.stack.as_ref().map(StackBound::long).unwrap_or_default()));
         page.facts(&facts);
         page.table("Exports", &self.exports_table());
@@ -141,7 +144,12 @@ impl ModuleContents {
                 known => known.capability().unwrap_or_default().to_owned(),
             };
             let called = if import.reachable { "yes" } else { "never" };
-            table.row([format!("{}.{}", import.module, import.name), import.ty.to_string(), capability, called.into()]);
+            table.row([
+                format!("{}.{}", import.module, import.name),
+                import.ty.to_string(),
+                capability,
+                called.into(),
+            ]);
         }
         table
     }
@@ -210,7 +218,8 @@ pub(super) fn run(args: &Args, json: bool) -> Outcome {
         let why = format!("it looks like a configuration; `fuse module check {file}` reviews it");
         return Err(Failure::refused(&args.file, why));
     }
-    let binary = Binary::open(&bytes).map_err(|why| Failure::refused(&args.file, why))?.with_code(Metering::Wall);
+    let binary =
+        Binary::open(&bytes).map_err(|why| Failure::refused(&args.file, why))?.with_code(Metering::Wall);
     let contents = ModuleContents::of(file, binary);
     print(&contents, json);
     Ok(if contents.violations.is_empty() { Verdict::Fine } else { Verdict::Problems })
@@ -222,7 +231,9 @@ fn application(args: &Args, file: String, bytes: &[u8]) -> Outcome<ApplicationCo
     let mut modules = Vec::new();
     for module in &app.modules {
         let artifact = match &module.artifact {
-            Some(bytes) => Binary::open(bytes).map_err(|why| refused(format!("module `{}`: {why}", module.name)))?.header,
+            Some(bytes) => {
+                Binary::open(bytes).map_err(|why| refused(format!("module `{}`: {why}", module.name)))?.header
+            }
             None => None,
         };
         let policy = super::check::posture::PolicyPosture::of(module, &app.application);

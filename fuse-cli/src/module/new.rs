@@ -49,7 +49,10 @@ const NAME_BYTES_MAX: usize = 64;
 
 fn parse_name(text: &str) -> Result<String, String> {
     let rest = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-    if text.len() <= NAME_BYTES_MAX && text.starts_with(|c: char| c.is_ascii_lowercase()) && text.chars().all(rest) {
+    if text.len() <= NAME_BYTES_MAX
+        && text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.chars().all(rest)
+    {
         return Ok(text.into());
     }
     Err(format!("a name is 1 to {NAME_BYTES_MAX} lower-case letters, digits and underscores, a letter first"))
@@ -72,16 +75,30 @@ impl Language {
     const fn files(self) -> [(&'static str, &'static str); 4] {
         const CONFIG: (&str, &str) = ("app_config.json", template!("app_config.json"));
         match self {
-            Self::C => [("module.c", template!("c/module.c")), CONFIG, ("Makefile", template!("c/Makefile")), C_HEADER],
-            Self::Cpp => {
-                [("module.cpp", template!("cpp/module.cpp")), CONFIG, ("Makefile", template!("cpp/Makefile")), C_HEADER]
-            }
-            Self::Rust => {
-                [("module.rs", template!("rust/module.rs")), CONFIG, ("Makefile", template!("rust/Makefile")), RUST_SDK]
-            }
-            Self::Zig => {
-                [("module.zig", template!("zig/module.zig")), CONFIG, ("Makefile", template!("zig/Makefile")), ZIG_SDK]
-            }
+            Self::C => [
+                ("module.c", template!("c/module.c")),
+                CONFIG,
+                ("Makefile", template!("c/Makefile")),
+                C_HEADER,
+            ],
+            Self::Cpp => [
+                ("module.cpp", template!("cpp/module.cpp")),
+                CONFIG,
+                ("Makefile", template!("cpp/Makefile")),
+                C_HEADER,
+            ],
+            Self::Rust => [
+                ("module.rs", template!("rust/module.rs")),
+                CONFIG,
+                ("Makefile", template!("rust/Makefile")),
+                RUST_SDK,
+            ],
+            Self::Zig => [
+                ("module.zig", template!("zig/module.zig")),
+                CONFIG,
+                ("Makefile", template!("zig/Makefile")),
+                ZIG_SDK,
+            ],
         }
     }
 }
@@ -125,7 +142,8 @@ pub(super) fn run(args: &Args, json: bool) -> Outcome {
         fs::write(&path, template.replace("{{name}}", &args.name)).map_err(Failure::io("write", &path))?;
         files.push(file.to_owned());
     }
-    let made = Made { name: args.name.clone(), language: args.lang, folder: folder.display().to_string(), files };
+    let made =
+        Made { name: args.name.clone(), language: args.lang, folder: folder.display().to_string(), files };
     print(&made, json);
     Ok(Verdict::Fine)
 }

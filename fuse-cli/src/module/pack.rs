@@ -111,7 +111,9 @@ pub(super) fn run(args: &Args, json: bool) -> Outcome {
     // What goes to a spacecraft is read back once before anybody relies on it.
     match AppConfig::from_binary(&bytes) {
         Ok(read_back) if read_back == file.app => {}
-        Ok(_) => return Err(refused("it reads back different from what was packed; nothing was written".into())),
+        Ok(_) => {
+            return Err(refused("it reads back different from what was packed; nothing was written".into()));
+        }
         Err(e) => return Err(refused(format!("it does not read back ({e}); nothing was written"))),
     }
     write(&args.output, &bytes)?;

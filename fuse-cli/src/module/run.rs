@@ -100,7 +100,10 @@ fn event(application: &Application, text: &str) -> Outcome<EventId> {
     let number = || text.parse().ok().and_then(|id| EventId::new(id).ok());
     application.event(text).or_else(number).ok_or_else(|| {
         let names: Vec<&str> = application.events.iter().map(|(name, _)| name.as_str()).collect();
-        Failure::Usage(format!("`{text}` is no event: give an id from 0 to 31, or one of: {}", names.join(", ")))
+        Failure::Usage(format!(
+            "`{text}` is no event: give an id from 0 to 31, or one of: {}",
+            names.join(", ")
+        ))
     })
 }
 

@@ -97,3 +97,42 @@ impl StackBound {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::module::binary::Binary;
+    use fuse_edge::Metering;
+
+    fn bound(text: &str) -> StackBound {
+        let binary = Binary::open(text.as_bytes()).unwrap().with_code(Metering::Wall);
+        StackBound::of(&binary.module.unwrap(), binary.x86_64.as_deref())
+    }
+
+    #[test]
+    fn depth_and_bytes_of_the_dearest_chain() {
+        let bound = bound(
+            r#"(module (func $leaf (param i64) (result i64) (i64.mul (local.get 0) (i64.const 3)))
+                (func (export "module_init"))
+                (func (export "module_step") (drop (call $leaf (i64.const 1)))))"#,
+        );
+        assert_eq!(
+            (bound.call_depth, bound.native_target, bound.why_not.as_ref()),
+            (Some(2), Some("x86_64"), None)
+        );
+        assert_eq!(bound.chain, ["module_step", "leaf"]);
+        assert!(bound.native_bytes.is_some_and(|bytes| (800..1200).contains(&bytes)), "{bound:?}");
+    }
+
+    #[test]
+    fn tail_calls_have_a_depth_and_no_bound_in_bytes() {
+        let bound = bound(
+            r#"(module (func $next (param i64 i64 i64 i64 i64 i64 i64 i64))
+                (func $first (return_call $next (i64.const 0) (i64.const 0) (i64.const 0) (i64.const 0)
+                    (i64.const 0) (i64.const 0) (i64.const 0) (i64.const 0)))
+                (func (export "module_step") (call $first)))"#,
+        );
+        assert_eq!((bound.call_depth, bound.native_bytes), (Some(3), None));
+        assert!(bound.by().contains("first makes tail calls"), "{}", bound.by());
+    }
+}

@@ -278,7 +278,8 @@ mod tests {
 
     #[test]
     fn self_recursion_in_init_and_through_a_table_is_found() {
-        let direct = graph(r#"(module (func $i (export "module_init") (call $i)) (func (export "module_step")))"#);
+        let direct =
+            graph(r#"(module (func $i (export "module_init") (call $i)) (func (export "module_step")))"#);
         let error = direct.bound(|_| Some(1)).unwrap_err();
         assert_eq!(error, Uncomputable::Recursion(vec!["i".into(), "i".into()]));
         let table = graph(

@@ -39,9 +39,10 @@ impl NativeFrames {
         let mut entry = 0;
         for symbol in file.symbols() {
             let Ok(name) = symbol.name() else { continue };
-            let code = symbol.section_index().and_then(|index| file.section_by_index(index).ok()).and_then(|section| {
-                section.data_range(symbol.address(), symbol.size()).ok().flatten()
-            });
+            let code = symbol
+                .section_index()
+                .and_then(|index| file.section_by_index(index).ok())
+                .and_then(|section| section.data_range(symbol.address(), symbol.size()).ok().flatten());
             let size = code.and_then(frame);
             if let Some(index) = function_index(name) {
                 frames.insert(index, size);

@@ -24,33 +24,76 @@ fn a_sound_application_is_reviewed_in_full_and_has_no_problem() {
     bench.config(&relay());
     let review = bench.fuse(&["check", "app_config.json", "--strict", "--json"]).exits(0).json();
     assert_eq!(problems(&review), []);
-    assert_eq!(keys(&review), ["config", "sha256", "errors", "warnings", "application", "modules", "problems"]);
-    let fields = ["name", "description", "metering", "max_modules", "memory_pool_bytes", "log_pool_bytes", "hal_groups",
-        "custom_groups", "events"];
+    assert_eq!(
+        keys(&review),
+        ["config", "sha256", "errors", "warnings", "application", "modules", "problems"]
+    );
+    let fields = [
+        "name",
+        "description",
+        "metering",
+        "max_modules",
+        "memory_pool_bytes",
+        "log_pool_bytes",
+        "hal_groups",
+        "custom_groups",
+        "events",
+    ];
     assert_eq!(keys(&review["application"]), fields);
-    let fields = ["path", "name", "capabilities", "capabilities_mask", "memory_pages_max", "heap_size", "stack_size",
-        "cpu_quota_us", "fuel_quota", "step_interval_us", "activation", "event_subscribe", "event_subscribe_mask",
-        "priority", "binary", "kind", "bytes", "sha256", "artifact", "capabilities_used", "memory_initial_pages",
-        "memory_limit_bytes", "stack", "measured"];
+    let fields = [
+        "path",
+        "name",
+        "capabilities",
+        "capabilities_mask",
+        "memory_pages_max",
+        "heap_size",
+        "stack_size",
+        "cpu_quota_us",
+        "fuel_quota",
+        "step_interval_us",
+        "activation",
+        "event_subscribe",
+        "event_subscribe_mask",
+        "priority",
+        "binary",
+        "kind",
+        "bytes",
+        "sha256",
+        "artifact",
+        "capabilities_used",
+        "memory_initial_pages",
+        "memory_limit_bytes",
+        "stack",
+        "measured",
+    ];
     let module = &review["modules"][0];
     assert_eq!(keys(module), fields);
     assert_eq!(module["capabilities_used"], json!(["CAMERA", "downlink"]));
-    assert_eq!((&module["event_subscribe"], &module["event_subscribe_mask"]), (&json!(["FRAME"]), &json!(16)));
+    assert_eq!(
+        (&module["event_subscribe"], &module["event_subscribe_mask"]),
+        (&json!(["FRAME"]), &json!(16))
+    );
     assert_eq!(module["memory_limit_bytes"], 65_536);
     let text = bench.fuse(&["check", "app_config.json"]).exits(0).out;
-    assert!(text.contains("downlink_write(i32, in) -> i32") && text.ends_with("0 errors, 0 warnings\n"), "{text}");
+    assert!(
+        text.contains("downlink_write(i32, in) -> i32") && text.ends_with("0 errors, 0 warnings\n"),
+        "{text}"
+    );
 }
 
 #[test]
 fn problems_of_the_configuration_and_of_every_binary_come_together() {
     let bench = Workbench::new();
     bench.write("stepless.wat", r#"(module (memory 9) (func (export "module_init") (param i64)))"#);
-    bench.write("foreign.wat", r#"(module
+    bench.write(
+        "foreign.wat",
+        r#"(module
         (import "env" "gpio_set" (func))
         (import "env" "temp_get_reading" (func (result f64)))
         (import "env" "timer_get_timestamp" (func (result i64)))
         (import "env" "module_log_event" (func (param i32 i32 i32)))
-        (func (export "module_step")))"#);
+        (func (export "module_step")))"#,
+    );
     bench.write("noise.wasm", b"\0asmnoise");
     let mut config = application(&[
         ("stepless", "stepless.wat", policy(json!({"stack": 1}))),
@@ -73,7 +116,10 @@ fn problems_of_the_configuration_and_of_every_binary_come_together() {
     has(&review, "warning", "$.modules[1].policy.capabilities", "LOG is granted and never used");
     has(&review, "error", "$.modules[2].binary", "noise.wasm");
     has(&review, "error", "$.modules[3].binary", "cannot read absent.wasm");
-    assert_eq!(review["errors"], review["problems"].as_array().unwrap().iter().filter(|p| p["severity"] == "error").count());
+    assert_eq!(
+        review["errors"],
+        review["problems"].as_array().unwrap().iter().filter(|p| p["severity"] == "error").count()
+    );
 }
 
 #[test]
@@ -90,7 +136,8 @@ fn calls_without_a_capability_are_errors_and_grants_without_a_call_are_warnings(
 fn warnings_fail_only_a_strict_review() {
     let bench = Workbench::new();
     bench.write("logs.wat", LOGS);
-    let policy = policy(json!({"cpu_quota_us": 0, "event_subscribe": 1, "step_interval_us": 0, "heap_size": 5}));
+    let policy =
+        policy(json!({"cpu_quota_us": 0, "event_subscribe": 1, "step_interval_us": 0, "heap_size": 5}));
     bench.config(&application(&[("logs", "logs.wat", policy)]));
     let review = bench.fuse(&["check", "app_config.json", "--json"]).exits(0).json();
     has(&review, "warning", "$.modules[0].policy", "no quota");
@@ -104,9 +151,17 @@ fn warnings_fail_only_a_strict_review() {
 #[test]
 fn recursion_has_no_bound_and_deep_chains_are_compared_with_the_limit() {
     let bench = Workbench::new();
-    bench.write("recursive.wat", r#"(module (func $a (call $b)) (func $b (call $a)) (func (export "module_step") (call $a)))"#);
+    bench.write(
+        "recursive.wat",
+        r#"(module (func $a (call $b)) (func $b (call $a)) (func (export "module_step") (call $a)))"#,
+    );
     let chain: String = (0..400)
-        .map(|i| format!("(func $f{i} (param i64) (result i64) (i64.add (call $f{} (local.get 0)) (local.get 0)))", i + 1))
+        .map(|i| {
+            format!(
+                "(func $f{i} (param i64) (result i64) (i64.add (call $f{} (local.get 0)) (local.get 0)))",
+                i + 1
+            )
+        })
         .collect();
     let last = "(func $f400 (param i64) (result i64) (local.get 0))";
     let step = r#"(func (export "module_step") (drop (call $f0 (i64.const 1))))"#;
@@ -142,7 +197,8 @@ fn the_computed_stack_bounds_the_measured_one() {
         let step = r#"(func (export "module_step") (drop (call $f0 (i64.const 1))))"#;
         let last = format!("(func $f{depth} (param i64) (result i64) (local.get 0))");
         bench.write("deep.wat", format!("(module {chain} {last} {step})"));
-        let quota = if metering == "fuel" { json!({"cpu_quota_us": 0, "fuel_quota": 100_000}) } else { json!({}) };
+        let quota =
+            if metering == "fuel" { json!({"cpu_quota_us": 0, "fuel_quota": 100_000}) } else { json!({}) };
         let mut config = application(&[("deep", "deep.wat", policy(quota))]);
         config["application"]["metering"] = json!(metering);
         bench.config(&config);
@@ -152,8 +208,14 @@ fn the_computed_stack_bounds_the_measured_one() {
             let bound = module["stack"]["native_bytes"].as_u64().unwrap();
             let too_small = module["measured"]["stack_too_small_bytes"].as_u64().unwrap_or(0);
             let enough = module["measured"]["stack_enough_bytes"].as_u64().unwrap();
-            assert!(bound > too_small, "{depth} calls, {metering}: bound {bound}, but {too_small} was too small");
-            assert!(bound < enough + 1024, "{depth} calls, {metering}: bound {bound}, but {enough} was enough");
+            assert!(
+                bound > too_small,
+                "{depth} calls, {metering}: bound {bound}, but {too_small} was too small"
+            );
+            assert!(
+                bound < enough + 1024,
+                "{depth} calls, {metering}: bound {bound}, but {enough} was enough"
+            );
         }
     }
 }
@@ -161,16 +223,24 @@ fn the_computed_stack_bounds_the_measured_one() {
 #[test]
 fn a_trial_measures_fuel_stack_and_memory() {
     let bench = Workbench::new();
-    bench.write("grows.wat", r#"(module (memory (export "memory") 1)
+    bench.write(
+        "grows.wat",
+        r#"(module (memory (export "memory") 1)
         (func (export "module_step") (local $i i32)
             (drop (memory.grow (i32.const 1)))
             (local.set $i (i32.const 1000))
-            (loop (br_if 0 (local.tee $i (i32.sub (local.get $i) (i32.const 1)))))))"#);
+            (loop (br_if 0 (local.tee $i (i32.sub (local.get $i) (i32.const 1)))))))"#,
+    );
     let policy = policy(json!({"capabilities": [], "memory_pages_max": 3, "heap_size": 1_000_000}));
     bench.config(&application(&[("grows", "grows.wat", policy)]));
-    let measure = || bench.fuse(&["check", "app_config.json", "--run", "10", "--json"]).exits(0).json()["modules"][0]["measured"].clone();
+    let measure = || {
+        bench.fuse(&["check", "app_config.json", "--run", "10", "--json"]).exits(0).json()["modules"][0]["measured"].clone()
+    };
     let measured = measure();
-    assert_eq!(keys(&measured), ["steps", "fuel_peak", "stack_enough_bytes", "stack_too_small_bytes", "memory_peak_bytes", "ended"]);
+    assert_eq!(
+        keys(&measured),
+        ["steps", "fuel_peak", "stack_enough_bytes", "stack_too_small_bytes", "memory_peak_bytes", "ended"]
+    );
     assert_eq!((&measured["steps"], &measured["ended"]), (&json!(10), &json!("well")));
     assert_eq!(measured["memory_peak_bytes"], 3 * 65_536);
     assert!((3000..10_000).contains(&measured["fuel_peak"].as_u64().unwrap()), "{measured}");
@@ -198,7 +268,8 @@ fn a_trial_gives_frames_and_stands_in_for_host_groups() {
     bench.write("relay.wat", RELAYS);
     bench.write("frame.raw", [7; 100]);
     bench.config(&relay());
-    let done = bench.fuse(&["check", "app_config.json", "--run", "3", "--camera", "frame.raw", "--json"]).exits(0);
+    let done =
+        bench.fuse(&["check", "app_config.json", "--run", "3", "--camera", "frame.raw", "--json"]).exits(0);
     assert_eq!(done.json()["modules"][0]["measured"]["steps"], 3);
 }
 

@@ -34,7 +34,16 @@ fn every_target_compiles_and_says_whether_it_runs_here() {
     let bench = Workbench::new();
     bench.write("logs.wat", LOGS);
     for target in ["x86_64", "aarch64", "riscv64", "s390x", "pulley32", "pulley64"] {
-        let done = bench.fuse(&["compile", "logs.wat", "-o", "t.fuse", "--target", target, "--no-portable", "--json"]);
+        let done = bench.fuse(&[
+            "compile",
+            "logs.wat",
+            "-o",
+            "t.fuse",
+            "--target",
+            target,
+            "--no-portable",
+            "--json",
+        ]);
         let made = done.exits(0).json();
         assert_eq!(made["artifact"]["target"], target);
         assert!(made["artifact"]["portable"].is_null());
@@ -71,10 +80,13 @@ fn errors_of_the_command_line_and_of_files_have_their_own_codes() {
     bench.fuse(&["compile", "logs.wat"]).exits(2);
     bench.fuse(&["compile", "logs.wat", "-o", "x", "--target", "z80"]).exits(2);
     bench.fuse(&["compile", "absent.wat", "-o", "x"]).exits(3);
+    let done = bench.fuse(&["compile", "logs.wat", "--json"]).exits(2);
+    assert_eq!(done.json()["error"]["kind"], "usage");
     let done = bench.fuse(&["compile", "logs.wat", "-o", "no/such/folder/x", "--json"]).exits(3);
     assert_eq!(done.json()["error"]["kind"], "io");
     assert!(done.err.contains("cannot write no/such/folder/x"), "{}", done.err);
-    let done = bench.fuse(&["compile", "logs.wat", "-o", "x", "--target", "pulley64", "--cpu", "v3"]).exits(4);
+    let done =
+        bench.fuse(&["compile", "logs.wat", "-o", "x", "--target", "pulley64", "--cpu", "v3"]).exits(4);
     assert!(done.err.contains("processor level `v3`"), "{}", done.err);
 }
 

@@ -8,15 +8,30 @@ fn a_module_shows_exports_imports_capabilities_memory_and_stack() {
     let bench = Workbench::new();
     bench.write("relay.wat", RELAYS);
     let seen = bench.fuse(&["inspect", "relay.wat", "--json"]).exits(0).json();
-    let fields = ["file", "kind", "bytes", "sha256", "artifact", "violations", "exports", "imports", "memory",
-        "start_function", "stack", "custom_sections"];
+    let fields = [
+        "file",
+        "kind",
+        "bytes",
+        "sha256",
+        "artifact",
+        "violations",
+        "exports",
+        "imports",
+        "memory",
+        "start_function",
+        "stack",
+        "custom_sections",
+    ];
     assert_eq!(keys(&seen), fields);
     assert_eq!(seen["kind"], "wat");
     assert_eq!(seen["memory"], json!({"initial_pages": 1, "maximum_pages": null}));
     let camera = &seen["imports"][0];
     assert_eq!((&camera["name"], &camera["capability"]), (&json!("camera_last_frame"), &json!("CAMERA")));
     assert_eq!((&camera["type"], &camera["reachable"]), (&json!("(i32, i32) -> i64"), &json!(true)));
-    assert_eq!(seen["imports"][1]["status"], "unknown", "a host group's function is not known without its application");
+    assert_eq!(
+        seen["imports"][1]["status"], "unknown",
+        "a host group's function is not known without its application"
+    );
     assert_eq!(seen["exports"][1], json!({"name": "module_step", "kind": "function", "type": "() -> ()"}));
     assert_eq!(seen["stack"]["call_depth"], 1);
     assert!(seen["stack"]["native_bytes"].as_u64().unwrap() > 0);
@@ -27,7 +42,10 @@ fn a_module_shows_exports_imports_capabilities_memory_and_stack() {
 #[test]
 fn a_breach_of_the_contract_is_shown_and_is_the_exit_code() {
     let bench = Workbench::new();
-    bench.write("x.wat", r#"(module (import "wasi_snapshot_preview1" "fd_write" (func)) (func (export "module_init")))"#);
+    bench.write(
+        "x.wat",
+        r#"(module (import "wasi_snapshot_preview1" "fd_write" (func)) (func (export "module_init")))"#,
+    );
     let done = bench.fuse(&["inspect", "x.wat"]).exits(1);
     assert!(done.out.contains("BROKEN") && done.out.contains("module_step") && done.out.contains("fd_write"));
 }

@@ -1,4 +1,5 @@
 //! `fuse module …` as a user meets it: the program itself, its output and its exit codes.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod check;
 mod compile;

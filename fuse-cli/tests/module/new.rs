@@ -63,7 +63,8 @@ fn builds_and_runs(language: &str, setting: Option<String>) {
     let made = Command::new("make").arg(setting).current_dir(bench.path("probe")).output().unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     bench.fuse(&["check", "probe/app_config.json", "--strict", "--run", "3"]).exits(0);
-    let report = bench.fuse(&["run", "probe/app_config.json", "--duration", "100ms", "--json"]).exits(0).json();
+    let report =
+        bench.fuse(&["run", "probe/app_config.json", "--duration", "100ms", "--json"]).exits(0).json();
     assert_eq!(report["modules"][0]["steps"], 1);
     assert!(report["log"][1]["text"].as_str().unwrap().starts_with("probe: step 1 at "), "{report}");
 }
@@ -77,7 +78,10 @@ fn the_c_template_builds_and_runs() {
 #[test]
 fn the_cpp_template_builds_and_runs() {
     let linker = first(&["wasm-ld", "wasm-ld-14"]);
-    builds_and_runs("cpp", linker.and(first(&["clang++", "clang++-14"])).map(|clang| format!("CLANGXX={clang}")));
+    builds_and_runs(
+        "cpp",
+        linker.and(first(&["clang++", "clang++-14"])).map(|clang| format!("CLANGXX={clang}")),
+    );
 }
 
 #[test]

@@ -1,13 +1,13 @@
 //! `fuse module pack`.
 
-use crate::workbench::{LOGS, Workbench, application, keys, policy};
+use crate::workbench::{LOGS, SPINS, Workbench, application, keys, policy};
 use fuse_edge::AppConfig;
 use serde_json::json;
 
 fn bench() -> Workbench {
     let bench = Workbench::new();
     bench.write("logs.wat", LOGS);
-    let config = application(&[("logs", "logs.wat", policy(json!({"fuel_quota": 4, "priority": 3})))]);
+    let config = application(&[("logs", "logs.wat", policy(json!({"fuel_quota": 5000, "priority": 3})))]);
     bench.config(&config);
     let mut metered = config;
     metered["application"]["metering"] = json!("both");
@@ -24,19 +24,21 @@ fn what_was_packed_is_what_the_configuration_says() {
     let packed = AppConfig::from_binary(&std::fs::read(bench.path("app.bin")).unwrap()).unwrap();
     let text = std::fs::read_to_string(bench.path("app_config.json")).unwrap();
     assert_eq!(packed, AppConfig::from_json(&text).unwrap());
-    assert_eq!((packed.modules[0].policy.fuel_quota, packed.modules[0].policy.priority), (4, 3));
+    assert_eq!((packed.modules[0].policy.fuel_quota, packed.modules[0].policy.priority), (5000, 3));
 }
 
 #[test]
 fn with_artifacts_it_needs_no_other_file() {
     let bench = bench();
+    bench.write("logs.wat", SPINS);
     bench.fuse(&["pack", "app_config.json", "-o", "app.bin", "--with-artifacts"]).exits(0);
     std::fs::remove_file(bench.path("logs.wat")).unwrap();
     std::fs::remove_file(bench.path("app_config.json")).unwrap();
     bench.fuse(&["check", "app.bin"]).exits(0);
-    // A step takes 5 instructions: the quota that was packed is the one that is enforced.
+    // The fuel quota is not in the 32-byte policy: it was packed beside it, and is enforced.
     let report = bench.fuse(&["run", "app.bin", "--duration", "50ms", "--json"]).exits(1).json();
     assert_eq!(report["modules"][0]["state"], "QuotaExceeded");
+    assert!(report["modules"][0]["failure"].as_str().unwrap().contains("5000 instructions"), "{report}");
 }
 
 #[test]

@@ -26,12 +26,35 @@ fn the_report_for_programs_has_stable_fields() {
     config["application"]["metering"] = json!("both");
     bench.config(&config);
     let report = bench.fuse(&["run", "app_config.json", "--duration", "100ms", "--json"]).exits(0).json();
-    let fields = ["config", "application", "ended", "elapsed_us", "ticks", "frames_shown", "events_posted",
-        "temperature_source", "modules", "sinks", "log", "log_lost"];
+    let fields = [
+        "config",
+        "application",
+        "ended",
+        "elapsed_us",
+        "ticks",
+        "frames_shown",
+        "events_posted",
+        "temperature_source",
+        "modules",
+        "sinks",
+        "log",
+        "log_lost",
+    ];
     assert_eq!(keys(&report), fields);
     let module = &report["modules"][0];
-    let fields = ["name", "state", "failure", "steps", "traps", "violations", "quota_hits", "step_time_ns",
-        "event_latency_ns", "fuel", "memory_peak_bytes"];
+    let fields = [
+        "name",
+        "state",
+        "failure",
+        "steps",
+        "traps",
+        "violations",
+        "quota_hits",
+        "step_time_ns",
+        "event_latency_ns",
+        "fuel",
+        "memory_peak_bytes",
+    ];
     assert_eq!(keys(module), fields);
     assert_eq!(keys(&module["step_time_ns"]), ["count", "p50", "p99", "max", "mean"]);
     assert_eq!(module["steps"], module["step_time_ns"]["count"], "every step is timed");
@@ -52,14 +75,32 @@ fn frames_reach_the_module_and_its_output_reaches_the_sink() {
     bench.write("frames/2.gray", b"second");
     let image = image::GrayImage::from_fn(4, 3, |x, y| image::Luma([(x * 10 + y) as u8]));
     image.save(bench.path("frames/3.png")).unwrap();
-    let arguments = ["run", "app_config.json", "--camera", "frames", "--frame-interval", "30ms", "--frame-event", "FRAME",
-        "--sink", "downlink=out", "--json"];
+    let arguments = [
+        "run",
+        "app_config.json",
+        "--camera",
+        "frames",
+        "--frame-interval",
+        "30ms",
+        "--frame-event",
+        "FRAME",
+        "--sink",
+        "downlink=out",
+        "--json",
+    ];
     let report = bench.fuse(&arguments).exits(0).json();
     assert_eq!((&report["ended"], &report["frames_shown"]), (&json!("frames"), &json!(3)));
     assert_eq!(report["modules"][0]["steps"], 3, "one step for each frame");
-    assert_eq!(report["sinks"], json!([{"group": "downlink", "folder": "out", "calls": 3, "bytes": 5 + 6 + 12}]));
-    let files = ["000001-relay-downlink_write.bin", "000002-relay-downlink_write.bin", "000003-relay-downlink_write.bin",
-        "calls.jsonl"];
+    assert_eq!(
+        report["sinks"],
+        json!([{"group": "downlink", "folder": "out", "calls": 3, "bytes": 5 + 6 + 12}])
+    );
+    let files = [
+        "000001-relay-downlink_write.bin",
+        "000002-relay-downlink_write.bin",
+        "000003-relay-downlink_write.bin",
+        "calls.jsonl",
+    ];
     assert_eq!(bench.files("out"), files);
     let read = |name: &str| std::fs::read(bench.path("out").join(name)).unwrap();
     assert_eq!(read(files[0]), b"first");
@@ -78,8 +119,19 @@ fn images_go_round_until_the_number_of_frames_is_reached() {
     bench.write("relay.wat", RELAYS);
     bench.config(&relay());
     bench.write("f.raw", b"x");
-    let arguments = ["run", "app_config.json", "--camera", "f.raw", "--frames", "4", "--frame-interval", "20ms",
-        "--frame-event", "4", "--json"];
+    let arguments = [
+        "run",
+        "app_config.json",
+        "--camera",
+        "f.raw",
+        "--frames",
+        "4",
+        "--frame-interval",
+        "20ms",
+        "--frame-event",
+        "4",
+        "--json",
+    ];
     let report = bench.fuse(&arguments).exits(0).json();
     assert_eq!((&report["frames_shown"], &report["events_posted"]), (&json!(4), &json!(4)));
     assert!(report["sinks"][0]["folder"].is_null());
@@ -96,7 +148,17 @@ fn events_are_posted_at_their_times() {
     )]);
     config["application"]["events"] = json!({"WAKE": 5, "STIR": 6});
     bench.config(&config);
-    let arguments = ["run", "app_config.json", "--duration", "400ms", "--events", "WAKE@50,7@60", "--events", "6@200", "--json"];
+    let arguments = [
+        "run",
+        "app_config.json",
+        "--duration",
+        "400ms",
+        "--events",
+        "WAKE@50,7@60",
+        "--events",
+        "6@200",
+        "--json",
+    ];
     let report = bench.fuse(&arguments).exits(0).json();
     assert_eq!(report["modules"][0]["steps"], 2, "event 7 is nobody's");
     assert_eq!(report["events_posted"], 3);
@@ -134,7 +196,10 @@ fn a_module_that_fails_is_shown_and_is_the_exit_code_and_others_go_on() {
     let report = bench.fuse(&["run", "app_config.json", "--duration", "300ms", "--json"]).exits(1).json();
     let states: Vec<&Value> = report["modules"].as_array().unwrap().iter().map(|m| &m["state"]).collect();
     assert_eq!(states, ["QuotaExceeded", "Trapped", "Running"]);
-    assert_eq!((&report["modules"][0]["quota_hits"], &report["modules"][1]["violations"]), (&json!(1), &json!(1)));
+    assert_eq!(
+        (&report["modules"][0]["quota_hits"], &report["modules"][1]["violations"]),
+        (&json!(1), &json!(1))
+    );
     assert!(report["modules"][2]["steps"].as_u64().unwrap() >= 2);
     let security = report["log"].as_array().unwrap().iter().filter(|e| e["source"] == "security").count();
     assert_eq!(security, 2);
@@ -152,12 +217,15 @@ fn a_run_ends_when_no_module_runs_any_more() {
 #[test]
 fn init_and_deinit_run() {
     let bench = Workbench::new();
-    bench.write("life.wat", r#"(module
+    bench.write(
+        "life.wat",
+        r#"(module
         (import "env" "module_log_event" (func $log (param i32 i32 i32)))
         (memory (export "memory") 1) (data (i32.const 0) "initstepdone")
         (func (export "module_init") (call $log (i32.const 0) (i32.const 4) (i32.const 1)))
         (func (export "module_step") (call $log (i32.const 4) (i32.const 4) (i32.const 1)))
-        (func (export "module_deinit") (call $log (i32.const 8) (i32.const 4) (i32.const 1))))"#);
+        (func (export "module_deinit") (call $log (i32.const 8) (i32.const 4) (i32.const 1))))"#,
+    );
     bench.config(&application(&[("life", "life.wat", policy(json!({"step_interval_us": 10_000_000})))]));
     let report = bench.fuse(&["run", "app_config.json", "--duration", "50ms", "--json"]).exits(0).json();
     let texts: Vec<&Value> = report["log"].as_array().unwrap().iter().map(|e| &e["text"]).collect();

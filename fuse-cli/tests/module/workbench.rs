@@ -131,7 +131,9 @@ pub(crate) fn application(modules: &[(&str, &str, Value)]) -> Value {
 
 /// The application of [`RELAYS`].
 pub(crate) fn relay() -> Value {
-    let policy = policy(json!({"capabilities": ["CAMERA", "downlink"], "activation": "EVENT", "event_subscribe": ["FRAME"]}));
+    let policy = policy(
+        json!({"capabilities": ["CAMERA", "downlink"], "activation": "EVENT", "event_subscribe": ["FRAME"]}),
+    );
     let mut config = application(&[("relay", "relay.wat", policy)]);
     config["application"]["events"] = json!({"FRAME": 4});
     config["application"]["custom_groups"] = json!([{"name": "downlink", "bit": 9, "functions": [

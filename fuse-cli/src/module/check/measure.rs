@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use fuse_edge::artifact::{self, CompileOptions};
 use fuse_edge::{
-    Activation, AppConfig, EventId, EventMask, LinuxPlatform, ManualClock, ManualPlatform, Metering, ModuleId, Policy,
-    Runtime, RuntimeConfig, STACK_BYTES_LIMIT, STACK_BYTES_MIN,
+    Activation, AppConfig, EventId, EventMask, LinuxPlatform, ManualClock, ManualPlatform, Metering,
+    ModuleId, Policy, Runtime, RuntimeConfig, STACK_BYTES_LIMIT, STACK_BYTES_MIN,
 };
 use serde::Serialize;
 
@@ -40,7 +40,9 @@ impl Measured {
     /// The stack in words.
     pub(crate) fn stack(&self) -> String {
         match (self.stack_too_small_bytes, self.stack_enough_bytes) {
-            (Some(low), Some(high)) => format!("{} to {} B", grouped(u64::from(low) + 1), grouped(u64::from(high))),
+            (Some(low), Some(high)) => {
+                format!("{} to {} B", grouped(u64::from(low) + 1), grouped(u64::from(high)))
+            }
             (None, Some(high)) => format!("at most {} B", grouped(u64::from(high))),
             _ => "?".into(),
         }
@@ -120,7 +122,10 @@ pub(super) fn measure(
 /// The sizes that a runtime really tells apart, below `limit`: eight for each power of two.
 fn sizes_below(limit: u32) -> Vec<u32> {
     let powers = (STACK_BYTES_MIN.ilog2()..=STACK_BYTES_LIMIT.ilog2()).map(|p| 1u32 << p);
-    powers.flat_map(|power| (0..8).map(move |step| power + power / 8 * step)).filter(|size| *size < limit).collect()
+    powers
+        .flat_map(|power| (0..8).map(move |step| power + power / 8 * step))
+        .filter(|size| *size < limit)
+        .collect()
 }
 
 impl<'a> Trials<'a> {
@@ -180,7 +185,8 @@ impl<'a> Trials<'a> {
     /// One trial on a fresh runtime, the stack of one module changed if asked for.
     fn run(&self, stack: Option<(usize, u32)>) -> Result<Vec<Option<Trial>>, String> {
         let mut bench = self.bench(stack)?;
-        let longest = self.app.modules.iter().map(|m| u64::from(m.policy.step_interval_us)).max().unwrap_or(0);
+        let longest =
+            self.app.modules.iter().map(|m| u64::from(m.policy.step_interval_us)).max().unwrap_or(0);
         for round in 0..self.steps {
             bench.clock.advance_us(longest + 1);
             if let Some(frame) = self.frames.get(round as usize % self.frames.len().max(1)) {
@@ -212,7 +218,8 @@ impl<'a> Trials<'a> {
         runtime.set_timer(move || Ok(i64::try_from(now.now_us()).unwrap_or(i64::MAX)));
         let mut ids = Vec::new();
         for (index, (module, artifact)) in self.app.modules.iter().zip(&self.artifacts).enumerate() {
-            let policy = self.policy(&module.policy, stack.filter(|(m, _)| *m == index).map(|(_, size)| size));
+            let policy =
+                self.policy(&module.policy, stack.filter(|(m, _)| *m == index).map(|(_, size)| size));
             ids.push(match artifact {
                 None => Err("not measured".to_owned()),
                 Some(artifact) => {

@@ -62,7 +62,8 @@ impl ApplicationPosture {
             _ => "both (cpu_quota_us and fuel_quota are enforced)",
         };
         let events: Vec<String> = self.events.iter().map(|(name, id)| format!("{name}={id}")).collect();
-        let pool = if self.memory_pool_bytes == 0 { "unlimited".into() } else { bytes(self.memory_pool_bytes) };
+        let pool =
+            if self.memory_pool_bytes == 0 { "unlimited".into() } else { bytes(self.memory_pool_bytes) };
         page.facts(&[
             ("  name", self.name.clone()),
             ("  description", self.description.clone()),
@@ -149,7 +150,8 @@ impl PolicyPosture {
 
 /// A table of what each module may do and when it runs.
 pub(crate) fn permissions(policies: &[&PolicyPosture]) -> Table {
-    let mut table = Table::new(&["MODULE", "MAY USE", "RUNS ON", "INTERVAL>", "EVENTS", "PRIORITY>", "QUOTA PER STEP"]);
+    let mut table =
+        Table::new(&["MODULE", "MAY USE", "RUNS ON", "INTERVAL>", "EVENTS", "PRIORITY>", "QUOTA PER STEP"]);
     for policy in policies {
         let interval = match (policy.activation.contains(&"INTERVAL"), policy.step_interval_us) {
             (false, _) => "-".into(),

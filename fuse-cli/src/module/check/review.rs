@@ -32,7 +32,12 @@ pub(super) fn prevents_loading(problem: &Problem) -> bool {
 }
 
 /// What concerns all modules together.
-pub(super) fn application(app: &AppConfig, paths: &[String], binaries: &[Option<Binary>], out: &mut Vec<Problem>) {
+pub(super) fn application(
+    app: &AppConfig,
+    paths: &[String],
+    binaries: &[Option<Binary>],
+    out: &mut Vec<Problem>,
+) {
     for (index, group) in app.application.custom_groups.iter().enumerate() {
         if !app.modules.iter().any(|m| m.policy.capabilities.contains(group.capability())) {
             let what = format!("no policy grants the host group `{}`", group.name);
@@ -133,7 +138,8 @@ fn limits(policy: &Policy, path: &str, out: &mut Vec<Problem>) {
         out.push(Problem::warning(format!("{path}.policy.stack_size"), what));
     }
     if policy.heap_size != 0 && u64::from(policy.heap_size) < PAGE_BYTES {
-        let what = format!("{} bytes round down to no page of {PAGE_BYTES}: memory cannot grow", policy.heap_size);
+        let what =
+            format!("{} bytes round down to no page of {PAGE_BYTES}: memory cannot grow", policy.heap_size);
         out.push(Problem::warning(format!("{path}.policy.heap_size"), what));
     }
 }
@@ -160,7 +166,8 @@ fn artifact(app: &AppConfig, header: &ArtifactHeader, path: &str, out: &mut Vec<
         out.push(Problem::warning(at(), what));
     }
     if header.portable.is_none() {
-        let what = "the artifact carries no WebAssembly: imports, exports, memory and stack cannot be reviewed";
+        let what =
+            "the artifact carries no WebAssembly: imports, exports, memory and stack cannot be reviewed";
         out.push(Problem::warning(at(), what));
     }
 }
@@ -170,12 +177,16 @@ fn imports(app: &Application, policy: &Policy, wasm: &WasmModule, path: &str, ou
     for import in wasm.imports.iter().filter(|i| i.module == "env" && matches!(i.ty, Extern::Function(_))) {
         let name = &import.name;
         let error = match contract::resolve(import, app) {
-            Resolution::Unknown => format!("it imports `{name}`, which no HAL group of the application provides"),
+            Resolution::Unknown => {
+                format!("it imports `{name}`, which no HAL group of the application provides")
+            }
             Resolution::WrongType { expected, .. } => {
                 format!("it imports `{name}` as {}; its type is {expected}", import.ty)
             }
             Resolution::Disabled { group, .. } => {
-                format!("it imports `{name}` of the HAL group `{group}`, which the application does not enable")
+                format!(
+                    "it imports `{name}` of the HAL group `{group}`, which the application does not enable"
+                )
             }
             Resolution::Provided { bit, capability, .. } => {
                 if !policy.capabilities.contains(bit) {
@@ -190,7 +201,8 @@ fn imports(app: &Application, policy: &Policy, wasm: &WasmModule, path: &str, ou
         out.push(Problem::error(format!("{path}.binary"), error));
     }
     for name in app.capability_names(policy.capabilities.without(used(wasm, app))) {
-        let what = format!("{name} is granted and never used: no code of the module calls a function that needs it");
+        let what =
+            format!("{name} is granted and never used: no code of the module calls a function that needs it");
         out.push(Problem::warning(format!("{path}.policy.capabilities"), what));
     }
 }
@@ -198,14 +210,20 @@ fn imports(app: &Application, policy: &Policy, wasm: &WasmModule, path: &str, ou
 fn without_capability(path: &str, function: &str, capability: &str, reachable: bool) -> Problem {
     let at = format!("{path}.policy.capabilities");
     if reachable {
-        return Problem::error(at, format!(
-            "it calls `{function}`, which needs {capability}, and the policy does not grant that: the call is a \
+        return Problem::error(
+            at,
+            format!(
+                "it calls `{function}`, which needs {capability}, and the policy does not grant that: the call is a \
              policy violation"
-        ));
+            ),
+        );
     }
-    Problem::warning(at, format!(
-        "it imports `{function}`, which needs {capability}; the policy does not grant that, and no code calls it"
-    ))
+    Problem::warning(
+        at,
+        format!(
+            "it imports `{function}`, which needs {capability}; the policy does not grant that, and no code calls it"
+        ),
+    )
 }
 
 fn memory(policy: &Policy, wasm: &WasmModule, path: &str, out: &mut Vec<Problem>) {

@@ -56,7 +56,8 @@ impl Document {
             let ends = |key: &&String| {
                 name.strip_prefix(key.as_str()).is_some_and(|r| r.is_empty() || r.starts_with(['.', '[']))
             };
-            let known = at.and_then(Value::as_object).and_then(|map| map.keys().filter(ends).max_by_key(|k| k.len()));
+            let known =
+                at.and_then(Value::as_object).and_then(|map| map.keys().filter(ends).max_by_key(|k| k.len()));
             let len = known.map_or_else(|| name.find(['.', '[']).unwrap_or(name.len()), String::len);
             let key = name.get(..len)?;
             at = at.and_then(|value| value.get(key));

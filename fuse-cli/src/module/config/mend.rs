@@ -20,9 +20,12 @@ pub(super) fn mend(document: &mut Document, path: &str, what: &str) -> bool {
     if what.starts_with("unknown field") || what.contains("is another name of") {
         return document.remove(&parts);
     }
-    let keys: Vec<&str> = parts.iter().filter_map(|p| if let Part::Key(k) = p { Some(k.as_str()) } else { None }).collect();
+    let keys: Vec<&str> =
+        parts.iter().filter_map(|p| if let Part::Key(k) = p { Some(k.as_str()) } else { None }).collect();
     match (keys.as_slice(), parts.last()) {
-        (["modules"], Some(Part::Key(_))) if document.value["modules"].is_array() => raise_max_modules(document),
+        (["modules"], Some(Part::Key(_))) if document.value["modules"].is_array() => {
+            raise_max_modules(document)
+        }
         (["modules", "policy"], _) if what.contains(" is ") => {
             let field = what.split(' ').next().unwrap_or_default();
             document.remove(&[parts.as_slice(), &[Part::Key(field.into())]].concat())
@@ -103,7 +106,8 @@ fn raise_max_modules(document: &mut Document) -> bool {
 /// An event keeps its name, so that those who subscribe to it are not reported as well.
 fn give_free_id(document: &mut Document, parts: &[Part]) -> bool {
     let events = &document.value["application"]["events"];
-    let taken: BTreeSet<u64> = events.as_object().into_iter().flatten().filter_map(|(_, id)| id.as_u64()).collect();
+    let taken: BTreeSet<u64> =
+        events.as_object().into_iter().flatten().filter_map(|(_, id)| id.as_u64()).collect();
     match (0..32).find(|id| !taken.contains(id)) {
         Some(id) if lookup(&document.value, parts).and_then(Value::as_u64).is_none_or(|old| old > 31) => {
             set(document, parts, json!(id))
@@ -160,7 +164,10 @@ fn mend_group(document: &mut Document, parts: &[Part], index: usize) -> bool {
     let name = group["name"].as_str().unwrap_or_default();
     let change = if others().any(|g| g["bit"] == bit) || !(8..32).contains(&bit) {
         free_bit(&document.value).map(|bit| ("bit", json!(bit)))
-    } else if others().any(|g| g["name"] == name) || name.is_empty() || Capabilities::from_name(name).is_some() {
+    } else if others().any(|g| g["name"] == name)
+        || name.is_empty()
+        || Capabilities::from_name(name).is_some()
+    {
         Some(("name", json!(format!("(group {index})"))))
     } else {
         Some(("functions", json!([])))

@@ -155,7 +155,8 @@ impl Run {
         for module in &file.app.modules {
             let binary = file.binary(module)?;
             let loaded = self.runtime.load(&module.name, &binary, &module.policy);
-            let id = loaded.map_err(|e| Failure::Refused { what: module.binary.clone(), why: e.to_string() })?;
+            let id =
+                loaded.map_err(|e| Failure::Refused { what: module.binary.clone(), why: e.to_string() })?;
             let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
             names.insert(id.to_u64(), module.name.clone());
             self.ids.push(id);
@@ -178,7 +179,11 @@ impl Run {
             }
             self.happen(now);
             self.tick()?;
-            if !self.ids.iter().any(|id| self.runtime.module(*id).is_ok_and(|m| m.state == ModuleState::Running)) {
+            if !self
+                .ids
+                .iter()
+                .any(|id| self.runtime.module(*id).is_ok_and(|m| m.state == ModuleState::Running))
+            {
                 return Ok(Ended::NoModuleRuns);
             }
             match interrupted.recv_timeout(self.nap()) {
@@ -220,7 +225,8 @@ impl Run {
 
     fn tick(&mut self) -> Outcome<()> {
         let tick = self.runtime.tick().map(|report| report.outcomes().len());
-        let ran = tick.map_err(|e| Failure::Refused { what: self.application.name.clone(), why: e.to_string() })?;
+        let ran =
+            tick.map_err(|e| Failure::Refused { what: self.application.name.clone(), why: e.to_string() })?;
         self.ticks += u64::from(ran > 0);
         self.drain_log();
         let (frames, ticks) = (self.frames, self.ticks);
@@ -298,7 +304,8 @@ fn sinks(application: &Application, asked: &[(String, PathBuf)], names: &Names) 
     for (group, _) in asked {
         if !application.custom_groups.iter().any(|g| g.name == *group) {
             let known: Vec<&str> = application.custom_groups.iter().map(|g| g.name.as_str()).collect();
-            let known = if known.is_empty() { "the application declares none".into() } else { known.join(", ") };
+            let known =
+                if known.is_empty() { "the application declares none".into() } else { known.join(", ") };
             return Err(Failure::Usage(format!("--sink {group}: no such host group ({known})")));
         }
     }
@@ -322,7 +329,7 @@ mod tests {
 
     fn plan(frames: usize) -> Plan {
         Plan {
-            frames: vec![Arc::new(Frame { name: String::new(), bytes: Vec::new() }); frames],
+            frames: (0..frames).map(|_| Arc::new(Frame { name: String::new(), bytes: Vec::new() })).collect(),
             frame_interval: Duration::from_millis(10),
             frame_event: None,
             frames_max: None,
@@ -350,7 +357,11 @@ mod tests {
         let event = EventId::new(3).unwrap();
         let plan = Plan { posts: vec![(MS(10), event), (MS(99), event)], ..plan(2) };
         assert_eq!(plan.next(0, 0), Some((MS(0), Happening::Frame(None))));
-        assert_eq!(plan.next(1, 0), Some((MS(10), Happening::Post(event))), "a post comes before a frame of its time");
+        assert_eq!(
+            plan.next(1, 0),
+            Some((MS(10), Happening::Post(event))),
+            "a post comes before a frame of its time"
+        );
         assert_eq!(plan.next(1, 1), Some((MS(10), Happening::Frame(None))));
         assert_eq!(plan.next(2, 1), Some((MS(99), Happening::Post(event))));
         assert_eq!(plan.next(2, 2), None);

@@ -29,7 +29,8 @@ impl Progress {
             let length = total.map(|t| u64::try_from(t.as_millis()).unwrap_or(u64::MAX));
             ProgressBar::with_draw_target(length, ProgressDrawTarget::stderr())
         };
-        let template = if total.is_some() { "[{bar:30}] {percent:>3} % {msg}" } else { "{spinner} {elapsed} {msg}" };
+        let template =
+            if total.is_some() { "[{bar:30}] {percent:>3} % {msg}" } else { "{spinner} {elapsed} {msg}" };
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("=> "));
         }

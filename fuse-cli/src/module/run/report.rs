@@ -159,7 +159,10 @@ impl Report for RunReport {
         }
         page.table("Given to host groups", &sinks);
         if self.log_lost > 0 {
-            page.line(&format!("{} log entries were overwritten before they could be shown", grouped(self.log_lost)));
+            page.line(&format!(
+                "{} log entries were overwritten before they could be shown",
+                grouped(self.log_lost)
+            ));
         }
         // The log stands above; the table shall not stick to it.
         format!("\n{}", page.into_text())

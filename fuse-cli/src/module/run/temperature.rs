@@ -16,7 +16,8 @@ const NOT_A_TEMPERATURE: i32 = 22;
 pub(super) fn source(asked: Option<&Path>) -> Outcome<Option<PathBuf>> {
     if let Some(path) = asked {
         let text = fs::read_to_string(path).map_err(Failure::io("read", path))?;
-        parse(&text).ok_or_else(|| Failure::refused(path, "it holds no temperature, such as 21.5 or 21500"))?;
+        parse(&text)
+            .ok_or_else(|| Failure::refused(path, "it holds no temperature, such as 21.5 or 21500"))?;
         return Ok(Some(path.into()));
     }
     let zones = fs::read_dir("/sys/class/thermal").into_iter().flatten().flatten();
