@@ -10,7 +10,6 @@
 
 mod hal;
 
-use std::borrow::Cow;
 use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -73,18 +72,15 @@ fn run(options: &Options) -> Result<bool, Box<dyn Error>> {
 
 /// Makes the runtime, with the hardware behind its HAL, and loads and starts the application.
 fn boot(config: &Path, hardware: &Hardware) -> Result<Runtime, Box<dyn Error>> {
-    let read = |path: &Path| fs::read(path).map_err(|e| format!("cannot read {}: {e}", path.display()));
-    let app = AppConfig::from_json(&String::from_utf8(read(config)?)?)
-        .map_err(|e| format!("{}: {e}", config.display()))?;
+    let json = fs::read_to_string(config).map_err(|e| format!("cannot read {}: {e}", config.display()))?;
+    let app = AppConfig::from_json(&json).map_err(|e| format!("{}: {e}", config.display()))?;
     let mut runtime = Runtime::new(RuntimeConfig::new(app.application.clone()), LinuxPlatform::new()?)?;
     hardware.connect(&mut runtime)?;
 
     let folder = config.parent().unwrap_or(Path::new("."));
-    let binaries = app.modules.iter().map(|m| read(&folder.join(&m.binary))).collect::<Result<Vec<_>, _>>()?;
-    let mut binaries = binaries.into_iter();
-    let modules = runtime.load_app(&app, |_| Ok(Cow::Owned(binaries.next().unwrap_or_default())))?;
-    for module in modules {
-        runtime.start(module)?;
+    for module in &app.modules {
+        let id = runtime.load_file(&module.name, folder.join(&module.binary), &module.policy)?;
+        runtime.start(id)?;
     }
     Ok(runtime)
 }

@@ -1,5 +1,7 @@
 //! Runs the example as a user does and checks what it shows.
 
+#![allow(clippy::unwrap_used, reason = "a test ends at its first surprise")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -14,7 +16,12 @@ fn scratch(name: &str) -> PathBuf {
 }
 
 fn run(arguments: &[&str], out: &Path) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_camera_compress")).args(arguments).arg("--out").arg(out).output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_camera_compress"))
+        .args(arguments)
+        .arg("--out")
+        .arg(out)
+        .output()
+        .unwrap()
 }
 
 fn text(output: &Output) -> String {
@@ -49,7 +56,8 @@ fn changed(name: &str, from: &str, to: &str) -> PathBuf {
     let folder = scratch(name);
     fs::create_dir_all(folder.join("modules")).unwrap();
     for module in ["camera_compress.wasm", "thermal_probe.wasm"] {
-        fs::copy(Path::new(EXAMPLE).join("modules").join(module), folder.join("modules").join(module)).unwrap();
+        fs::copy(Path::new(EXAMPLE).join("modules").join(module), folder.join("modules").join(module))
+            .unwrap();
     }
     let config = fs::read_to_string(Path::new(EXAMPLE).join("app_config.json")).unwrap();
     assert!(config.contains(from));

@@ -13,7 +13,6 @@
 mod camera;
 mod interrupt;
 
-use std::borrow::Cow;
 use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -84,7 +83,8 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Result<bool, Box<dyn Error>> {
     let (newest, downlink) = (Newest::default(), Downlink::default());
     let mut runtime = boot(options, &newest, &downlink)?;
-    let frame_ready = runtime.config().application.event("CAMERA_FRAME_READY").ok_or("no CAMERA_FRAME_READY")?;
+    let frame_ready =
+        runtime.config().application.event("CAMERA_FRAME_READY").ok_or("no CAMERA_FRAME_READY")?;
     let mut interrupt = Interrupt::install(runtime.poster(), frame_ready)?;
     let mut report =
         Report::begin("camera_filter_compress: only frames with something in them", &options.out)?;
@@ -111,22 +111,17 @@ fn run(options: &Options) -> Result<bool, Box<dyn Error>> {
 /// Makes the runtime, with the hardware behind its HAL, and loads and starts the application.
 fn boot(options: &Options, newest: &Newest, downlink: &Downlink) -> Result<Runtime, Box<dyn Error>> {
     let config = &options.config;
-    let read = |path: &Path| fs::read(path).map_err(|e| format!("cannot read {}: {e}", path.display()));
-    let app = AppConfig::from_json(&String::from_utf8(read(config)?)?)
-        .map_err(|e| format!("{}: {e}", config.display()))?;
+    let json = fs::read_to_string(config).map_err(|e| format!("cannot read {}: {e}", config.display()))?;
+    let app = AppConfig::from_json(&json).map_err(|e| format!("{}: {e}", config.display()))?;
     let mut runtime = Runtime::new(RuntimeConfig::new(app.application.clone()), LinuxPlatform::new()?)?;
     connect(&mut runtime, newest, downlink)?;
 
     let folder = config.parent().unwrap_or(Path::new("."));
-    let binary = |name: &str, binary: &str| {
-        let chosen = name == "frame_filter" && options.filter != Language::C;
-        read(&folder.join(if chosen { options.filter.binary() } else { binary }))
-    };
-    let binaries = app.modules.iter().map(|m| binary(&m.name, &m.binary)).collect::<Result<Vec<_>, _>>()?;
-    let mut binaries = binaries.into_iter();
-    let modules = runtime.load_app(&app, |_| Ok(Cow::Owned(binaries.next().unwrap_or_default())))?;
-    for module in modules {
-        runtime.start(module)?;
+    for module in &app.modules {
+        let filter = module.name == "frame_filter" && options.filter != Language::C;
+        let binary = if filter { options.filter.binary() } else { &module.binary };
+        let id = runtime.load_file(&module.name, folder.join(binary), &module.policy)?;
+        runtime.start(id)?;
     }
     Ok(runtime)
 }
