@@ -1,0 +1,116 @@
+//! The runtime without std, behind three C functions.
+#![no_std]
+
+extern crate alloc;
+
+use alloc::boxed::Box;
+use core::alloc::{GlobalAlloc, Layout};
+use core::ffi::{c_int, c_void};
+use core::slice;
+
+use fuse_edge::platform::{PlatformError, QuotaExpiry, QuotaToken};
+use fuse_edge::{AppConfig, ErrorKind, Platform, Policy, Runtime, RuntimeConfig};
+
+unsafe extern "C" {
+    fn host_alloc(size: usize, align: usize) -> *mut u8;
+    fn host_free(start: *mut u8);
+    fn host_panic() -> !;
+    fn host_time_us() -> u64;
+}
+
+struct HostAllocator;
+
+// SAFETY: the host's functions are an allocator for any size and alignment, as their C side says.
+unsafe impl GlobalAlloc for HostAllocator {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: plain numbers.
+        unsafe { host_alloc(layout.size(), layout.align()) }
+    }
+
+    unsafe fn dealloc(&self, start: *mut u8, _: Layout) {
+        // SAFETY: `start` came from `alloc`.
+        unsafe { host_free(start) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: HostAllocator = HostAllocator;
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    // SAFETY: does not return.
+    unsafe { host_panic() }
+}
+
+struct HostPlatform;
+
+impl Platform for HostPlatform {
+    fn init(&mut self, _: QuotaExpiry) -> Result<(), PlatformError> {
+        Ok(())
+    }
+
+    fn timestamp_us(&self) -> u64 {
+        // SAFETY: takes nothing and gives a number.
+        unsafe { host_time_us() }
+    }
+
+    fn quota_arm(&mut self, _: u32, _: QuotaToken) {}
+
+    fn quota_cancel(&mut self) {}
+
+    fn enforces_quota(&self) -> bool {
+        false
+    }
+}
+
+/// A runtime with one module, started. Null when that fails.
+///
+/// # Safety
+/// `artifact` and `policy` point to as many bytes as their lengths say.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn check_open(
+    artifact: *const u8,
+    artifact_len: usize,
+    policy: *const u8,
+    policy_len: usize,
+) -> *mut c_void {
+    // SAFETY: the caller's.
+    let (artifact, policy) =
+        unsafe { (slice::from_raw_parts(artifact, artifact_len), slice::from_raw_parts(policy, policy_len)) };
+    let open = || {
+        let mut runtime = Runtime::new(RuntimeConfig::default(), HostPlatform)?;
+        runtime.set_temp(|| Ok(21.5));
+        let id = runtime.load("module", artifact, &Policy::from_bytes(policy)?)?;
+        runtime.start(id)?;
+        Ok::<_, fuse_edge::Error>(runtime)
+    };
+    open().map_or(core::ptr::null_mut(), |runtime| Box::into_raw(Box::new(runtime)).cast())
+}
+
+/// One tick: how many modules ran, or minus the class of the first failure.
+///
+/// # Safety
+/// `runtime` came from `check_open`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn check_tick(runtime: *mut c_void) -> c_int {
+    // SAFETY: the caller's.
+    let runtime = unsafe { &mut *runtime.cast::<Runtime>() };
+    match runtime.tick() {
+        Ok(report) => match report.failed().next() {
+            None => report.outcomes().len() as c_int,
+            Some(failed) => -failed.result.map_or_else(|kind| kind as c_int, |()| 0),
+        },
+        Err(e) => -(e.kind() as c_int),
+    }
+}
+
+/// Ends a runtime; also proves that a packed application can be read here.
+///
+/// # Safety
+/// `runtime` came from `check_open` and is not used again.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn check_close(runtime: *mut c_void) -> c_int {
+    // SAFETY: the caller's.
+    drop(unsafe { Box::from_raw(runtime.cast::<Runtime>()) });
+    c_int::from(AppConfig::from_binary(b"not one").is_err_and(|e| e.kind() == ErrorKind::InvalidArg))
+}
