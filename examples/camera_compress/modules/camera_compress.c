@@ -1,7 +1,7 @@
 /* camera_compress: takes the newest frame at each interval, encodes it without loss and hands
  * the packet to the host's downlink.
  *
- * Capabilities: TIMER, CAMERA, LOG, DOWNLINK (the group that the host of this example registers).
+ * Capabilities: TIMER, CAMERA, LOG, downlink (the group that the host of this example registers).
  */
 #include <fuse_module.h>
 

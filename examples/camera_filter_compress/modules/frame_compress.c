@@ -2,7 +2,7 @@
  * packet to the host's downlink. It runs in the tick in which frame_filter posted the event, so
  * the newest frame is the one that was judged.
  *
- * Capabilities: CAMERA, LOG, DOWNLINK (the group that the host of this example registers).
+ * Capabilities: CAMERA, LOG, downlink (the group that the host of this example registers).
  * Subscribes to: DATA_CAPTURED.
  */
 #include <fuse_module.h>
