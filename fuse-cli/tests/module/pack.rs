@@ -42,6 +42,20 @@ fn with_artifacts_it_needs_no_other_file() {
 }
 
 #[test]
+fn the_modules_are_compiled_as_asked_for() {
+    let bench = bench();
+    let artifact = |more: &[&str]| {
+        let arguments = [&["pack", "app_config.json", "-o", "app.bin", "--with-artifacts"], more].concat();
+        bench.fuse(&arguments).exits(0);
+        bench.fuse(&["inspect", "app.bin", "--json"]).exits(0).json()["modules"][0]["artifact"].clone()
+    };
+    let whole = artifact(&[]);
+    assert_eq!((&whole["metering"], whole["portable"].is_null()), (&json!("both"), false));
+    let bare = artifact(&["--no-portable", "--target", "pulley32"]);
+    assert_eq!((&bare["target"], bare["portable"].is_null()), (&json!("pulley32"), true));
+}
+
+#[test]
 fn an_artifact_for_another_metering_is_refused() {
     let bench = bench();
     bench.fuse(&["compile", "logs.wat", "-o", "logs.wasm", "--metering", "wall"]).exits(0);

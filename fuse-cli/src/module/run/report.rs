@@ -121,7 +121,7 @@ pub(super) struct RunReport {
 impl RunReport {
     /// Whether a module ended in failure.
     pub(super) fn has_failures(&self) -> bool {
-        self.modules.iter().any(|m| m.failure.is_some() || m.traps + m.violations + m.quota_hits > 0)
+        self.modules.iter().any(|m| m.failure.is_some())
     }
 
     /// The error of a sink that could not write, once.
