@@ -158,6 +158,11 @@ pub(crate) fn grouped(number: u64) -> String {
     out
 }
 
+/// `1 page`, `2 pages`.
+pub(crate) fn counted(number: u64, what: &str) -> String {
+    format!("{} {what}{}", grouped(number), if number == 1 { "" } else { "s" })
+}
+
 /// Bytes in the largest binary unit that divides them without rest, such as `64 KiB`.
 pub(crate) fn bytes(number: u64) -> String {
     match number {
@@ -214,6 +219,7 @@ mod tests {
     fn numbers_read_easily_and_lose_nothing() {
         assert_eq!(grouped(0), "0");
         assert_eq!(grouped(1_234_567), "1,234,567");
+        assert_eq!((counted(1, "page"), counted(0, "page")), ("1 page".into(), "0 pages".into()));
         assert_eq!(bytes(65_536), "64 KiB");
         assert_eq!(bytes(65_537), "65,537 B");
         assert_eq!(micros(10_000_000), "10 s");

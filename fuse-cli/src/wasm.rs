@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use crate::output::counted;
 use serde::Serialize;
 use wasmparser::{ExternalKind, FuncType, KnownCustom, Operator, Parser, Payload, TypeRef, ValType};
 
@@ -83,7 +84,7 @@ pub(crate) struct Memory {
 
 impl fmt::Display for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} pages", self.initial_pages)?;
+        f.write_str(&counted(self.initial_pages, "page"))?;
         self.maximum_pages.map_or(Ok(()), |max| write!(f, ", at most {max}"))
     }
 }

@@ -106,6 +106,10 @@ pub(crate) struct Binary {
     pub(crate) module: Option<WasmModule>,
     /// Native code for x86-64 in the engine's format, where the file carries it.
     pub(crate) x86_64: Option<Vec<u8>>,
+    /// Why the engine's compiler refused the module, once it was asked.
+    pub(crate) refused: Option<String>,
+    /// The file as it is.
+    pub(crate) content: Vec<u8>,
 }
 
 impl Binary {
@@ -125,18 +129,28 @@ impl Binary {
         };
         let module = wasm.as_deref().map(WasmModule::parse).transpose()?;
         let wasm = wasm.map(Cow::into_owned);
-        Ok(Self { kind, bytes: bytes.len() as u64, sha256: sha256(bytes), header, wasm, module, x86_64 })
+        Ok(Self {
+            kind,
+            bytes: bytes.len() as u64,
+            sha256: sha256(bytes),
+            header,
+            wasm,
+            module,
+            x86_64,
+            refused: None,
+            content: bytes.to_vec(),
+        })
     }
 
     /// The same with x86-64 code, compiled here where the file carries none: as a runtime of this metering would.
     pub(crate) fn with_code(mut self, metering: Metering) -> Self {
         let options =
             CompileOptions { metering, target: Target::X86_64, portable: false, ..CompileOptions::default() };
-        if let (None, Some(wasm)) = (&self.x86_64, &self.wasm)
-            && let Ok(compiled) = artifact::compile(wasm, &options)
-            && let Ok(artifact) = Artifact::parse(&compiled)
-        {
-            self.x86_64 = Some(artifact.code.bytes.to_vec());
+        if let (None, Some(wasm)) = (&self.x86_64, &self.wasm) {
+            match artifact::compile(wasm, &options) {
+                Ok(bytes) => self.x86_64 = Artifact::parse(&bytes).ok().map(|a| a.code.bytes.to_vec()),
+                Err(e) => self.refused = Some(e.to_string()),
+            }
         }
         self
     }

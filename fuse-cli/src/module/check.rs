@@ -11,8 +11,9 @@ use super::camera;
 use super::config::{self, Problem, Reviewed, Severity};
 use super::stack::StackBound;
 use crate::outcome::{EXIT_CODES, Failure, Outcome, Verdict, read};
-use crate::output::{Page, Report, Table, bytes, grouped, print};
+use crate::output::{Page, Report, Table, bytes, counted, grouped, print};
 
+mod load;
 mod measure;
 pub(crate) mod posture;
 mod review;
@@ -101,14 +102,13 @@ impl Report for Review {
         page.table("Measured", &self.measured());
         page.table("Stack, whatever the input", &self.stacks());
         page.table("Problems", &self.problems_table());
-        page.heading(&format!("{}, {}", counted(self.errors, "error"), counted(self.warnings, "warning")));
+        page.heading(&format!(
+            "{}, {}",
+            counted(self.errors as u64, "error"),
+            counted(self.warnings as u64, "warning")
+        ));
         page.into_text()
     }
-}
-
-/// `1 error`, `2 errors`.
-fn counted(number: usize, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 impl Review {
@@ -116,7 +116,7 @@ impl Review {
         let columns = ["MODULE", "BINARY", "SHA-256", "MEMORY", "MEMORY LIMIT>", "STACK", "STACK LIMIT>"];
         let mut table = Table::new(&columns);
         for module in &self.modules {
-            let memory = module.memory_initial_pages.map_or_else(|| "?".into(), |p| format!("{p} pages"));
+            let memory = module.memory_initial_pages.map_or_else(|| "?".into(), |p| counted(p, "page"));
             table.row([
                 module.policy.name.clone(),
                 module.binary.clone(),
@@ -178,7 +178,15 @@ pub(super) fn run(args: &Args, json: bool) -> Outcome {
         let binaries = binaries(app, &paths, &args.config, &mut problems);
         review::application(app, &paths, &binaries, &mut problems);
         for ((module, path), binary) in app.modules.iter().zip(&paths).zip(&binaries) {
+            let before = problems.len();
             review::module(app, module, path, binary.as_ref(), &mut problems);
+            let known = problems.iter().skip(before).any(review::prevents_loading);
+            if let Some(binary) = binary.as_ref().filter(|_| !known)
+                && let Err(why) = load::try_load(app, module, binary)
+            {
+                problems
+                    .push(Problem::error(format!("{path}.binary"), format!("the runtime refuses it: {why}")));
+            }
             modules.push(module_review(app, module, path, binary.as_ref()));
         }
         // What does not load cannot be measured; what is wrong then is said already.

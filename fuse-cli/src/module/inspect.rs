@@ -72,6 +72,7 @@ impl ModuleContents {
         };
         if let Some(module) = binary.module {
             contents.violations = contract::violations(&module);
+            contents.violations.extend(binary.refused);
             contents.stack = Some(StackBound::of(&module, binary.x86_64.as_deref()));
             contents.memory = module.memories.first().copied();
             contents.start_function = module.has_start;

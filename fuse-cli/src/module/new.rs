@@ -115,7 +115,7 @@ struct Made {
 impl Report for Made {
     fn text(&self) -> String {
         let mut page = Page::new();
-        page.line(&format!("made {} with", self.folder));
+        page.line(&format!("made {}", self.folder));
         let mut table = Table::new(&["FILE", "WHAT IT IS"]);
         for file in &self.files {
             let what = match file.as_str() {
@@ -126,8 +126,8 @@ impl Report for Made {
             };
             table.row([file.as_str(), what]);
         }
-        page.table("", &table);
-        page.heading("next:");
+        page.table("Files", &table);
+        page.heading("Next");
         page.line(&format!("  cd {} && make && make check && make run", self.folder));
         page.into_text()
     }

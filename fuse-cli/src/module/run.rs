@@ -11,6 +11,7 @@ use super::camera;
 use crate::outcome::{EXIT_CODES, Failure, Outcome, Verdict};
 use crate::output::print;
 
+mod clock;
 mod drive;
 mod progress;
 mod report;

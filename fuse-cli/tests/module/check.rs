@@ -107,7 +107,7 @@ fn problems_of_the_configuration_and_of_every_binary_come_together() {
     has(&review, "error", "$.modules[0].policy.stack", "unknown field");
     has(&review, "error", "$.modules[0].binary", "does not export `module_step`");
     has(&review, "error", "$.modules[0].binary", "`module_init` has type (i64) -> ()");
-    has(&review, "error", "$.modules[0].policy.memory_pages_max", "starts with 9 pages, 1 are allowed");
+    has(&review, "error", "$.modules[0].policy.memory_pages_max", "starts with 9 pages, at most 1 may be");
     has(&review, "error", "$.modules[1].policy.capabilities[1]", "`NOPE` is no capability");
     has(&review, "error", "$.modules[1].binary", "imports `gpio_set`, which no HAL group");
     has(&review, "error", "$.modules[1].binary", "`temp_get_reading` as () -> f64; its type is () -> f32");
@@ -120,6 +120,32 @@ fn problems_of_the_configuration_and_of_every_binary_come_together() {
         review["errors"],
         review["problems"].as_array().unwrap().iter().filter(|p| p["severity"] == "error").count()
     );
+}
+
+/// The runtime has the last word: what no rule here knows, it finds by loading the module.
+#[test]
+fn what_only_the_engine_or_the_runtime_refuses_is_an_error_too() {
+    let bench = Workbench::new();
+    bench.write("shared.wat", r#"(module (memory 1 1 shared) (func (export "module_step")))"#);
+    bench.write("table.wat", r#"(module (table 100000 funcref) (func (export "module_step")))"#);
+    let policy = policy(json!({"capabilities": []}));
+    bench.config(&application(&[("shared", "shared.wat", policy.clone()), ("table", "table.wat", policy)]));
+    let review = bench.fuse(&["check", "app_config.json", "--json"]).exits(1).json();
+    has(&review, "error", "$.modules[0].binary", "cannot compile");
+    has(&review, "error", "$.modules[1].binary", "a table starts with 100000 elements");
+    assert_eq!(review["errors"], 2);
+    bench.fuse(&["inspect", "shared.wat"]).exits(1);
+}
+
+/// A start function is code of the module: a review alone does not run it.
+#[test]
+fn a_review_runs_no_code_unless_asked_to() {
+    let bench = Workbench::new();
+    bench.write("traps.wat", r#"(module (func $s unreachable) (start $s) (func (export "module_step")))"#);
+    bench.config(&application(&[("traps", "traps.wat", policy(json!({"capabilities": []})))]));
+    bench.fuse(&["check", "app_config.json", "--strict"]).exits(0);
+    let review = bench.fuse(&["check", "app_config.json", "--run", "1", "--json"]).exits(1).json();
+    has(&review, "error", "$.modules[0]", "start function");
 }
 
 #[test]

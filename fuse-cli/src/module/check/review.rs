@@ -8,7 +8,7 @@ use crate::module::binary::{ArtifactHeader, Binary};
 use crate::module::config::Problem;
 use crate::module::contract::{self, Resolution};
 use crate::module::stack::StackBound;
-use crate::output::{bytes, grouped};
+use crate::output::{bytes, counted, grouped};
 use crate::wasm::{Extern, WasmModule};
 
 /// Largest `stack_size` that a runtime takes unless its host raises the limit.
@@ -95,6 +95,10 @@ pub(super) fn module(
     let Some(wasm) = &binary.module else { return };
     for violation in contract::violations(wasm) {
         out.push(Problem::error(format!("{path}.binary"), violation));
+    }
+    if let Some(why) = &binary.refused {
+        out.push(Problem::error(format!("{path}.binary"), why.clone()));
+        return;
     }
     imports(&app.application, policy, wasm, path, out);
     memory(policy, wasm, path, out);
@@ -234,8 +238,9 @@ fn memory(policy: &Policy, wasm: &WasmModule, path: &str, out: &mut Vec<Problem>
     let Some(memory) = wasm.memories.first() else { return };
     if memory.initial_pages > u64::from(policy.memory_pages_max) {
         let what = format!(
-            "its memory starts with {} pages, {} are allowed",
-            memory.initial_pages, policy.memory_pages_max
+            "its memory starts with {}, at most {} may be",
+            counted(memory.initial_pages, "page"),
+            policy.memory_pages_max
         );
         out.push(Problem::error(format!("{path}.policy.memory_pages_max"), what));
     }

@@ -13,6 +13,7 @@ use fuse_edge::{
 };
 
 use super::Happening;
+use super::clock::RunClock;
 use super::progress::Progress;
 use super::report::{Ended, LogEntry, ModuleReport, RunReport};
 use super::sink::{Names, Sink};
@@ -82,7 +83,9 @@ pub(super) struct Run {
     sinks: Vec<Sink>,
     temperature: Option<PathBuf>,
     progress: Progress,
-    start: Instant,
+    clock: RunClock,
+    /// When loading began.
+    loading: Instant,
     /// The platform's time at the start, µs.
     start_us: u64,
     log_next: u64,
@@ -99,7 +102,8 @@ impl Run {
     pub(super) fn new(file: &ApplicationFile, plan: Plan, json: bool) -> Outcome<Self> {
         let application = file.app.application.clone();
         let names = Names::default();
-        let sinks = sinks(&application, &plan.sinks, &names)?;
+        let clock = RunClock::default();
+        let sinks = sinks(&application, &plan.sinks, &names, &clock)?;
         let temperature = match application.hal_groups.contains(Capabilities::TEMP_SENSOR) {
             true => temperature::source(plan.temperature.as_deref())?,
             false => None,
@@ -112,11 +116,12 @@ impl Run {
         let refused = |why: String| Failure::Refused { what: application.name.clone(), why };
         let platform = LinuxPlatform::new().map_err(|e| refused(e.to_string()))?;
         let start_us = fuse_edge::Platform::timestamp_us(&platform);
-        let start = Instant::now();
+        let loading = Instant::now();
         let mut runtime = Runtime::new(config, platform).map_err(|e| refused(e.to_string()))?;
         let camera = Camera::default();
         camera.install(&mut runtime);
-        runtime.set_timer(move || Ok(i64::try_from(start.elapsed().as_micros()).unwrap_or(i64::MAX)));
+        let time = clock.clone();
+        runtime.set_timer(move || Ok(i64::try_from(time.micros()).unwrap_or(i64::MAX)));
         if let Some(file) = temperature.clone() {
             runtime.set_temp(move || temperature::read(&file));
         }
@@ -134,7 +139,8 @@ impl Run {
             sinks,
             temperature,
             progress,
-            start,
+            clock,
+            loading,
             start_us,
             log_next: 0,
             log_lost: 0,
@@ -144,10 +150,6 @@ impl Run {
             events_posted: 0,
         };
         run.load(file)?;
-        // The time of the run begins when everything is loaded.
-        let loading = run.start.elapsed();
-        run.start += loading;
-        run.start_us = run.start_us.saturating_add(u64::try_from(loading.as_micros()).unwrap_or(u64::MAX));
         Ok(run)
     }
 
@@ -161,6 +163,8 @@ impl Run {
             names.insert(id.to_u64(), module.name.clone());
             self.ids.push(id);
         }
+        self.start_us = self.start_us.saturating_add(micros(self.loading.elapsed()));
+        self.clock.begin();
         for id in &self.ids {
             // A trap in module_init leaves the module Trapped; it is in the log and in the table.
             let _ = self.runtime.start(*id);
@@ -171,7 +175,7 @@ impl Run {
     /// Drives the application until it ends.
     pub(super) fn drive(&mut self, interrupted: &Receiver<()>) -> Outcome<Ended> {
         loop {
-            let now = self.start.elapsed();
+            let now = self.clock.elapsed();
             if let Some((at, why)) = self.plan.end()
                 && now >= at
             {
@@ -216,7 +220,7 @@ impl Run {
                 }
             };
             if let Some(event) = event {
-                let at_us = self.start_us.saturating_add(u64::try_from(at.as_micros()).unwrap_or(u64::MAX));
+                let at_us = self.start_us.saturating_add(micros(at));
                 self.runtime.poster().post_at(event, at_us);
                 self.events_posted += 1;
             }
@@ -230,13 +234,13 @@ impl Run {
         self.ticks += u64::from(ran > 0);
         self.drain_log();
         let (frames, ticks) = (self.frames, self.ticks);
-        self.progress.show(self.start.elapsed(), || format!("{ticks} ticks, {frames} frames"));
+        self.progress.show(self.clock.elapsed(), || format!("{ticks} ticks, {frames} frames"));
         Ok(())
     }
 
     /// How long nothing can happen.
     fn nap(&mut self) -> Duration {
-        let now = self.start.elapsed();
+        let now = self.clock.elapsed();
         let due = self.runtime.next_deadline_us().map(Duration::from_micros);
         let next = self.plan.next(self.frames, self.posts).map(|(at, _)| at.saturating_sub(now));
         let end = self.plan.end().map(|(at, _)| at.saturating_sub(now));
@@ -267,7 +271,7 @@ impl Run {
 
     /// Unloads everything, so that each `module_deinit` runs, and says what was.
     pub(super) fn finish(mut self, ended: Ended, config: &Path) -> RunReport {
-        let elapsed_us = u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let elapsed_us = self.clock.micros();
         let fuel = self.application.metering.has_fuel();
         let modules = self
             .ids
@@ -299,8 +303,17 @@ impl Run {
     }
 }
 
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
 /// A sink for each host group of the application.
-fn sinks(application: &Application, asked: &[(String, PathBuf)], names: &Names) -> Outcome<Vec<Sink>> {
+fn sinks(
+    application: &Application,
+    asked: &[(String, PathBuf)],
+    names: &Names,
+    clock: &RunClock,
+) -> Outcome<Vec<Sink>> {
     for (group, _) in asked {
         if !application.custom_groups.iter().any(|g| g.name == *group) {
             let known: Vec<&str> = application.custom_groups.iter().map(|g| g.name.as_str()).collect();
@@ -320,7 +333,11 @@ fn sinks(application: &Application, asked: &[(String, PathBuf)], names: &Names) 
         }
     }
     let folder = |name: &str| asked.iter().find(|(group, _)| group == name).map(|(_, dir)| dir.as_path());
-    application.custom_groups.iter().map(|group| Sink::new(group, folder(&group.name), names)).collect()
+    application
+        .custom_groups
+        .iter()
+        .map(|group| Sink::new(group, folder(&group.name), names, clock))
+        .collect()
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::sink::Taken;
 use crate::outcome::{Failure, Outcome};
-use crate::output::{Page, Report, Table, bytes, grouped, nanos};
+use crate::output::{Page, Report, Table, bytes, counted, grouped, nanos};
 
 /// Durations of one kind, in nanoseconds. Quantiles are upper bounds, right to a factor of two.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -140,11 +140,11 @@ impl Report for RunReport {
             Ended::NoModuleRuns => "no module runs any more",
         };
         page.heading(&format!(
-            "ended after {:.3} s ({why}): {} ticks, {} frames, {} events posted by the host",
+            "ended after {:.3} s ({why}): {}, {}, {} posted by the host",
             self.elapsed_us as f64 / 1e6,
-            grouped(self.ticks),
-            grouped(self.frames_shown),
-            grouped(self.events_posted)
+            counted(self.ticks, "tick"),
+            counted(self.frames_shown, "frame"),
+            counted(self.events_posted, "event")
         ));
         page.table("Modules", &self.modules_table());
         for module in &self.modules {

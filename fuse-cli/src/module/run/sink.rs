@@ -5,12 +5,12 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use fuse_edge::hal::{FunctionDecl, GroupDecl, HalCall, HalResult, Value};
 use fuse_edge::{HalFault, ModuleId};
 use serde::Serialize;
 
+use super::clock::RunClock;
 use crate::module::groups::{Taker, buffers};
 use crate::outcome::{Failure, Outcome};
 
@@ -49,7 +49,7 @@ struct State {
 pub(super) struct Sink {
     state: Arc<Mutex<State>>,
     names: Names,
-    start: Instant,
+    clock: RunClock,
 }
 
 /// A call, as the list has it.
@@ -66,7 +66,12 @@ struct Line<'a> {
 
 impl Sink {
     /// The sink of a group; its folder is made if it is not there.
-    pub(super) fn new(group: &GroupDecl, folder: Option<&Path>, names: &Names) -> Outcome<Self> {
+    pub(super) fn new(
+        group: &GroupDecl,
+        folder: Option<&Path>,
+        names: &Names,
+        clock: &RunClock,
+    ) -> Outcome<Self> {
         let mut taken = Taken { group: group.name.clone(), ..Taken::default() };
         let folder = match folder {
             None => None,
@@ -81,7 +86,7 @@ impl Sink {
             }
         };
         let state = Arc::new(Mutex::new(State { taken, folder, failure: None }));
-        Ok(Self { state, names: names.clone(), start: Instant::now() })
+        Ok(Self { state, names: names.clone(), clock: clock.clone() })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -111,7 +116,7 @@ impl Taker for Sink {
         let module = self.name_of(call.module());
         let content: Vec<u8> = buffers(function, call).flatten().copied().collect();
         let numbers = (0..function.params.len()).filter_map(|i| call.value(i)).map(json).collect();
-        let time_us = u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let time_us = self.clock.micros();
         let mut state = self.state();
         state.taken.calls += 1;
         state.taken.bytes += content.len() as u64;
@@ -168,8 +173,8 @@ mod tests {
     fn a_folder_with_an_earlier_run_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         let group = GroupDecl { name: "g".into(), bit: 8, functions: Vec::new() };
-        assert!(Sink::new(&group, Some(dir.path()), &Names::default()).is_ok());
-        let error = Sink::new(&group, Some(dir.path()), &Names::default()).unwrap_err();
+        assert!(Sink::new(&group, Some(dir.path()), &Names::default(), &RunClock::default()).is_ok());
+        let error = Sink::new(&group, Some(dir.path()), &Names::default(), &RunClock::default()).unwrap_err();
         assert_eq!(error.code(), 3);
         assert!(error.to_string().contains("calls.jsonl"));
     }
