@@ -8,7 +8,8 @@ use std::process::ExitCode;
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
   0  done; nothing was found wrong
-  1  done, and something is wrong: `check` found problems, or a module failed under `run`
+  1  done, and something is wrong: `check` found problems, `inspect` a breach of the contract,
+     or a module failed under `run`
   2  the command line is not valid
   3  a file or folder could not be read or written
   4  the input was refused: not a module, an artifact or a configuration that the runtime takes";

@@ -84,6 +84,8 @@ struct Review {
     sha256: String,
     errors: usize,
     warnings: usize,
+    /// Whether the configuration had to be mended to be shown: what was wrong is not shown as it stands.
+    mended: bool,
     application: Option<ApplicationPosture>,
     modules: Vec<ModuleReview>,
     problems: Vec<Problem>,
@@ -93,6 +95,11 @@ impl Report for Review {
     fn text(&self) -> String {
         let mut page = Page::new();
         page.facts(&[("review of", self.config.clone()), ("sha-256", self.sha256.clone())]);
+        if self.mended {
+            page.line(
+                "What is wrong in the configuration is listed under Problems, and left out of the tables.",
+            );
+        }
         if let Some(application) = &self.application {
             application.show(&mut page);
         }
@@ -208,6 +215,7 @@ pub(super) fn run(args: &Args, json: bool) -> Outcome {
         sha256: sha256(&text),
         errors: count(Severity::Error),
         warnings: count(Severity::Warning),
+        mended: !sound,
         application: app.as_ref().map(|app| ApplicationPosture::of(&app.application)),
         modules,
         problems,

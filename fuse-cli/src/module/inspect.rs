@@ -195,7 +195,7 @@ impl Report for ApplicationContents {
         self.application.show(&mut page);
         let policies: Vec<_> = self.modules.iter().map(|m| &m.policy).collect();
         page.table("What each module may do", &super::check::posture::permissions(&policies));
-        let mut table = Table::new(&["MODULE", "BINARY", "ARTIFACT BYTES>", "ENGINE"]);
+        let mut table = Table::new(&["MODULE", "BINARY", "CODE BYTES>", "ENGINE"]);
         for module in &self.modules {
             let (bytes, engine) = match &module.artifact {
                 Some(a) => (grouped(a.code.bytes), a.engine_identity.clone()),

@@ -21,13 +21,18 @@ pub(crate) struct StackBound {
     pub(crate) why_not: Option<String>,
 }
 
-/// Longest chain that is reported.
-const CHAIN_MAX: usize = 32;
+/// Most functions of a chain that are named; an ellipsis stands for the rest.
+const CHAIN_MAX: usize = 12;
 
 impl StackBound {
     /// The bounds of a module, in bytes too where its x86-64 code is at hand.
     pub(crate) fn of(module: &WasmModule, x86_64: Option<&[u8]>) -> Self {
-        let named = |chain: &[u32]| chain.iter().take(CHAIN_MAX).map(|f| module.calls.name(*f)).collect();
+        let named = |chain: &[u32]| {
+            let mut names: Vec<String> =
+                chain.iter().take(CHAIN_MAX).map(|f| module.calls.name(*f)).collect();
+            names.extend((chain.len() > CHAIN_MAX).then(|| "…".to_owned()));
+            names
+        };
         let depth = match module.calls.bound(|_| Some(1)) {
             Ok(depth) => depth,
             Err(why) => return Self::none(&why),

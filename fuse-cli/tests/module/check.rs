@@ -26,7 +26,7 @@ fn a_sound_application_is_reviewed_in_full_and_has_no_problem() {
     assert_eq!(problems(&review), []);
     assert_eq!(
         keys(&review),
-        ["config", "sha256", "errors", "warnings", "application", "modules", "problems"]
+        ["config", "sha256", "errors", "warnings", "mended", "application", "modules", "problems"]
     );
     let fields = [
         "name",
@@ -104,6 +104,7 @@ fn problems_of_the_configuration_and_of_every_binary_come_together() {
     config["application"]["hal_groups"] = json!(["temp"]);
     bench.config(&config);
     let review = bench.fuse(&["check", "app_config.json", "--json"]).exits(1).json();
+    assert_eq!(review["mended"], true);
     has(&review, "error", "$.modules[0].policy.stack", "unknown field");
     has(&review, "error", "$.modules[0].binary", "does not export `module_step`");
     has(&review, "error", "$.modules[0].binary", "`module_init` has type (i64) -> ()");
