@@ -80,7 +80,6 @@ check_folder() {
     fi
     for wasm in "$built"/*.wasm; do
         committed=$root/$folder/${wasm##*/}
-        chmod 644 "$wasm"
         if cmp -s "$wasm" "$committed"; then
             verdict ok "$folder"
         elif [ "$update" = yes ]; then
