@@ -31,7 +31,7 @@ HEADERS = $(ROOT)/include/fuse_module.h $(wildcard $(ROOT)/examples/modules/*.h)
 all: $(addprefix $(OUT)/,$(MODULES))
 
 $(OUT)/%_cpp.wasm: %.cpp $(HEADERS)
-	$(CLANGXX) -std=c++17 -fno-exceptions -fno-rtti $(WASM_CFLAGS) $(WASM_LDFLAGS) -o $@ $<
+	$(CLANGXX) -std=c++17 -fno-exceptions -fno-rtti -Werror=global-constructors $(WASM_CFLAGS) $(WASM_LDFLAGS) -o $@ $<
 	chmod 644 $@
 
 $(OUT)/%_rust.wasm: %.rs $(ROOT)/bindings/module/rust/src/lib.rs
