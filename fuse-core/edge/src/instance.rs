@@ -310,7 +310,13 @@ impl Instance {
             Entry::Deinit => self.deinit.as_ref(),
             Entry::Step | Entry::Start => Some(&self.step),
         };
-        let Some(function) = function else { return Ok(()) };
+        let Some(function) = function else {
+            // Nothing ran, so nothing was used.
+            if self.has_fuel {
+                let _ = self.store.set_fuel(self.fuel);
+            }
+            return Ok(());
+        };
         let run = Run {
             engine_index: self.engine_index,
             wall_us: self.wall_us,
@@ -338,7 +344,7 @@ impl Instance {
     /// Instructions that the last call used.
     #[inline]
     pub(crate) fn fuel_used(&self) -> u64 {
-        if self.has_fuel { self.fuel - self.store.get_fuel().unwrap_or(self.fuel) } else { 0 }
+        if self.has_fuel { self.fuel.saturating_sub(self.store.get_fuel().unwrap_or(self.fuel)) } else { 0 }
     }
 
     pub(crate) const fn has_fuel(&self) -> bool {
