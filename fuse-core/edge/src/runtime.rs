@@ -356,10 +356,13 @@ impl Runtime {
 
     /// The latch as it would be if pending posts were delivered now.
     fn latch_with_pending(&self, id: ModuleId) -> EventMask {
-        let subscribed = self.loaded(id).map_or(0, |l| match l.state {
-            ModuleState::Trapped | ModuleState::QuotaExceeded => 0,
-            _ => l.policy.event_subscribe.bits(),
-        });
+        let subscribed = match self.loaded(id) {
+            // A failed module latches nothing.
+            Ok(Loaded { state: ModuleState::Trapped | ModuleState::QuotaExceeded, .. }) | Err(_) => {
+                return EventMask::NONE;
+            }
+            Ok(loaded) => loaded.policy.event_subscribe.bits(),
+        };
         let pending = self.host().pending.peek().bits() & subscribed;
         EventMask::from_bits(self.schedule.latch(id.slot() as u32).bits() | pending)
     }
