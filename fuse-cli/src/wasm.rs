@@ -427,6 +427,28 @@ mod tests {
         assert_eq!(module.custom_sections.last().map(|s| (s.name.as_str(), s.bytes)), Some(("note", 1)));
     }
 
+    /// Bytes from outside: whatever they are, an answer or an error.
+    #[test]
+    fn no_truncation_and_no_changed_byte_of_a_real_module_is_a_panic() {
+        let bytes = include_bytes!("../../examples/camera_filter_compress/modules/frame_filter_rust.wasm");
+        assert!(WasmModule::parse(bytes).is_ok());
+        for len in (0..bytes.len()).step_by(7) {
+            // At the end of a section it may be a module all the same.
+            let _ = WasmModule::parse(&bytes[..len]);
+        }
+        let mut changed = bytes.to_vec();
+        for at in (0..bytes.len()).step_by(3) {
+            for value in [0x00, 0x7f, 0xff] {
+                changed[at] = value;
+                if let Ok(module) = WasmModule::parse(&changed) {
+                    // A refusal and a bound are both answers.
+                    let _ = module.calls.bound(|_| Some(1));
+                }
+            }
+            changed[at] = bytes[at];
+        }
+    }
+
     #[test]
     fn what_is_not_a_module_is_refused_with_the_reason() {
         assert!(WasmModule::parse(b"\0asm").unwrap_err().contains("not a valid WebAssembly module"));

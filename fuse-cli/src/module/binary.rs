@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use fuse_edge::Metering;
-use fuse_edge::artifact::{self, Artifact, CompileOptions, Payload, Target};
+use fuse_edge::artifact::{self, Artifact, CompileOptions, CpuLevel, Payload, Target};
+use fuse_edge::{ENGINE_VERSION, Metering};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
@@ -62,6 +62,9 @@ pub(crate) struct ArtifactHeader {
     pub(crate) traps: &'static str,
     pub(crate) code: PayloadHeader,
     pub(crate) portable: Option<PayloadHeader>,
+    /// Whether the code is what this program compiles from the portable module; none where that cannot be told:
+    /// there is no such module, the code is of another engine version, or uses all of its machine's instructions.
+    pub(crate) code_matches_portable: Option<bool>,
 }
 
 impl ArtifactHeader {
@@ -75,6 +78,7 @@ impl ArtifactHeader {
             traps: artifact.traps.name(),
             code: artifact.code.into(),
             portable: artifact.portable.map(PayloadHeader::from),
+            code_matches_portable: code_matches_portable(artifact),
         }
     }
 
@@ -82,6 +86,11 @@ impl ArtifactHeader {
     pub(crate) fn facts(&self) -> Vec<(&'static str, String)> {
         let payload = |p: &PayloadHeader| format!("{} bytes, SHA-256 {}", grouped(p.bytes), p.sha256);
         let here = if self.runs_here { "" } else { " (not for this machine)" };
+        let origin = match self.code_matches_portable {
+            Some(true) => "the code is what the portable module compiles to",
+            Some(false) => "NOT PROVED: the code is not what the portable module compiles to here",
+            None => "not known: the code cannot be compiled again here",
+        };
         vec![
             ("format", format!("version {}", self.format_version)),
             ("engine", format!("{}{here}", self.engine_identity)),
@@ -89,8 +98,34 @@ impl ArtifactHeader {
             ("traps", self.traps.into()),
             ("code", payload(&self.code)),
             ("portable", self.portable.as_ref().map_or_else(|| "none".into(), payload)),
+            ("origin", origin.into()),
         ]
     }
+}
+
+/// Compiles the portable module again and compares: a review of the one is worth nothing for the other otherwise.
+fn code_matches_portable(artifact: &Artifact<'_>) -> Option<bool> {
+    let identity = &artifact.identity;
+    let portable = artifact.portable?;
+    let cpu = match (identity.cpu.as_str(), identity.target) {
+        ("v2", Target::X86_64) => CpuLevel::Common,
+        ("v3", Target::X86_64) => CpuLevel::V3,
+        ("base", _) => CpuLevel::Base,
+        _ => return None,
+    };
+    if identity.engine != ENGINE_VERSION {
+        return None;
+    }
+    let options = CompileOptions {
+        metering: artifact.metering,
+        target: identity.target,
+        cpu,
+        traps: artifact.traps,
+        ..CompileOptions::default()
+    };
+    let again = artifact::compile(portable.bytes, &options).ok()?;
+    let again = Artifact::parse(&again).ok()?;
+    Some(again.identity == *identity && again.code.sha256 == artifact.code.sha256)
 }
 
 /// A file that was opened and understood.
@@ -181,6 +216,30 @@ mod tests {
         let binary = Binary::open(&artifact::compile(TEXT, &options).unwrap()).unwrap();
         assert!(binary.module.is_none());
         assert_eq!(binary.header.unwrap().portable, None);
+    }
+
+    #[test]
+    fn code_of_another_module_is_told_from_its_own() {
+        let other = br#"(module (memory (export "memory") 1) (func (export "module_step") (unreachable)))"#;
+        let own = artifact::compile(TEXT, &CompileOptions::default()).unwrap();
+        let foreign = artifact::compile(other, &CompileOptions::default()).unwrap();
+        let (own, foreign) = (Artifact::parse(&own).unwrap(), Artifact::parse(&foreign).unwrap());
+        let swapped = Artifact { code: foreign.code, ..own.clone() };
+        assert_eq!(code_matches_portable(&own), Some(true));
+        assert_eq!(code_matches_portable(&swapped), Some(false));
+        assert_eq!(code_matches_portable(&Artifact { portable: None, ..own }), None);
+    }
+
+    #[test]
+    fn every_target_and_level_compiles_to_the_same_code_again() {
+        for target in Target::ALL {
+            for cpu in [CpuLevel::Common, CpuLevel::Base] {
+                let options = CompileOptions { target, cpu, ..CompileOptions::default() };
+                let bytes = artifact::compile(TEXT, &options).unwrap();
+                let again = code_matches_portable(&Artifact::parse(&bytes).unwrap());
+                assert_eq!(again, Some(true), "{} {}", target.name(), cpu.name());
+            }
+        }
     }
 
     #[test]

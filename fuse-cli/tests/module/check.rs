@@ -333,6 +333,26 @@ fn artifacts_are_reviewed_by_their_header_and_their_portable_module() {
     assert_eq!(review["errors"], 1);
 }
 
+/// An artifact whose hashes are right, and whose code is that of another module.
+#[test]
+fn code_that_is_not_of_the_module_that_is_shown_is_an_error() {
+    use fuse_edge::artifact::{Artifact, CompileOptions, compile};
+    let bench = Workbench::new();
+    let shown = compile(LOGS.as_bytes(), &CompileOptions::default()).unwrap();
+    let runs = compile(SPINS.as_bytes(), &CompileOptions::default()).unwrap();
+    let forged = Artifact { code: Artifact::parse(&runs).unwrap().code, ..Artifact::parse(&shown).unwrap() };
+    bench.write("shown.fuse", &shown);
+    bench.write("forged.fuse", forged.to_bytes());
+    bench.config(&application(&[
+        ("shown", "shown.fuse", policy(json!({}))),
+        ("forged", "forged.fuse", policy(json!({}))),
+    ]));
+    let review = bench.fuse(&["check", "app_config.json", "--json"]).exits(1).json();
+    has(&review, "error", "$.modules[1].binary", "not what its WebAssembly compiles to");
+    assert_eq!(review["errors"], 1);
+    assert_eq!(review["modules"][0]["artifact"]["code_matches_portable"], true);
+}
+
 #[test]
 fn what_is_no_configuration_has_its_own_codes() {
     let bench = Workbench::new();

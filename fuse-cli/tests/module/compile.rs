@@ -24,7 +24,17 @@ fn the_same_input_gives_the_same_bytes_and_the_report_tells_their_hash() {
     assert_eq!(keys(&one), ["output", "bytes", "sha256", "artifact"]);
     assert_eq!(
         keys(&one["artifact"]),
-        ["format_version", "engine_identity", "target", "runs_here", "metering", "traps", "code", "portable"]
+        [
+            "format_version",
+            "engine_identity",
+            "target",
+            "runs_here",
+            "metering",
+            "traps",
+            "code",
+            "portable",
+            "code_matches_portable"
+        ]
     );
     assert_eq!(one["bytes"], std::fs::metadata(bench.path("one.fuse")).unwrap().len());
 }

@@ -165,6 +165,10 @@ fn artifact(app: &AppConfig, header: &ArtifactHeader, path: &str, out: &mut Vec<
         );
         out.push(Problem::warning(at(), what));
     }
+    if header.code_matches_portable == Some(false) {
+        let what = "the artifact's code is not what its WebAssembly compiles to: what is reviewed is not what would run";
+        out.push(Problem::error(at(), what));
+    }
     if header.traps != fuse_edge::TrapMode::Explicit.name() {
         let what = format!("the artifact needs a runtime with trap mode `{}`", header.traps);
         out.push(Problem::warning(at(), what));
