@@ -1,7 +1,9 @@
 //! Whether the runtime takes a module under its policy. Its own answer counts more than any rule written here.
 
 use fuse_edge::artifact::Artifact;
-use fuse_edge::{AppConfig, LinuxPlatform, ModuleDecl, Runtime, RuntimeConfig, STACK_BYTES_LIMIT, TrapMode};
+use fuse_edge::{
+    AppConfig, LinuxPlatform, ModuleDecl, Policy, Runtime, RuntimeConfig, STACK_BYTES_LIMIT, TrapMode,
+};
 
 use crate::module::binary::Binary;
 use crate::module::groups::{Nowhere, stand_in};
@@ -25,5 +27,7 @@ pub(super) fn try_load(app: &AppConfig, module: &ModuleDecl, binary: &Binary) ->
     for group in &app.application.custom_groups {
         runtime.register_group(stand_in(group, &Nowhere)).map_err(|e| e.to_string())?;
     }
-    runtime.load(&module.name, &binary.content, &module.policy).map(|_| ()).map_err(|e| e.to_string())
+    // No code runs, so a quota could only be used up by this machine's other work.
+    let policy = Policy { cpu_quota_us: 0, fuel_quota: 0, ..module.policy.clone() };
+    runtime.load(&module.name, &binary.content, &policy).map(|_| ()).map_err(|e| e.to_string())
 }

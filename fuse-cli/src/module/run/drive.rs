@@ -70,6 +70,29 @@ impl Plan {
         let post = self.posts.get(posts).map(|(at, event)| (*at, Happening::Post(*event)));
         post.into_iter().chain(frame).min_by_key(|(at, _)| *at)
     }
+
+    /// What is due at `now`. Nothing is skipped, however late it is; only frames stop with the time of the run.
+    fn due(&self, now: Duration, frames: u64, posts: usize) -> Option<(Duration, Happening)> {
+        match self.duration {
+            Some(end) if now >= end => {
+                let (at, event) = self.posts.get(posts).filter(|(at, _)| *at < end)?;
+                Some((*at, Happening::Post(*event)))
+            }
+            _ => self.next(frames, posts).filter(|(at, _)| *at <= now),
+        }
+    }
+
+    /// Whether the run is over: its time has passed, and what was to happen before has happened.
+    fn ended(&self, now: Duration, frames: u64, posts: usize) -> Option<Ended> {
+        let (at, why) = self.end().filter(|(at, _)| now >= *at)?;
+        let posted = self.posts.get(posts).is_none_or(|(time, _)| *time >= at);
+        let shown = why != Ended::Frames || self.frame_count().is_none_or(|count| frames >= count);
+        if posted && shown {
+            return Some(why);
+        }
+        let over = self.duration.is_some_and(|end| now >= end) && self.due(now, frames, posts).is_none();
+        over.then_some(Ended::Duration)
+    }
 }
 
 /// A run under way.
@@ -176,11 +199,6 @@ impl Run {
     pub(super) fn drive(&mut self, interrupted: &Receiver<()>) -> Outcome<Ended> {
         loop {
             let now = self.clock.elapsed();
-            if let Some((at, why)) = self.plan.end()
-                && now >= at
-            {
-                return Ok(why);
-            }
             self.happen(now);
             self.tick()?;
             if !self
@@ -189,6 +207,11 @@ impl Run {
                 .any(|id| self.runtime.module(*id).is_ok_and(|m| m.state == ModuleState::Running))
             {
                 return Ok(Ended::NoModuleRuns);
+            }
+            if let Some(why) = self.plan.ended(now, self.frames, self.posts) {
+                // What the last step posted to a module that comes before it in the order of a tick.
+                self.tick()?;
+                return Ok(why);
             }
             match interrupted.recv_timeout(self.nap()) {
                 Ok(()) => return Ok(Ended::Interrupted),
@@ -199,11 +222,12 @@ impl Run {
         }
     }
 
-    /// Shows the frames and posts the events whose time has come. Of frames that came while a step ran, each is
-    /// shown, and the newest stays.
+    /// Lets happen what is due, one moment at a time: what was to happen at different times is seen by different
+    /// ticks, however late it is.
     fn happen(&mut self, now: Duration) {
-        while let Some((at, happening)) = self.plan.next(self.frames, self.posts)
-            && at <= now
+        let Some((moment, _)) = self.plan.due(now, self.frames, self.posts) else { return };
+        while let Some((at, happening)) = self.plan.due(now, self.frames, self.posts)
+            && at == moment
         {
             let event = match happening {
                 Happening::Post(event) => {
@@ -211,11 +235,7 @@ impl Run {
                     Some(event)
                 }
                 Happening::Frame(event) => {
-                    let index = usize::try_from(self.frames).unwrap_or(0) % self.plan.frames.len().max(1);
-                    if let Some(frame) = self.plan.frames.get(index) {
-                        self.camera.show(frame);
-                    }
-                    self.frames += 1;
+                    self.show_frame();
                     event
                 }
             };
@@ -225,6 +245,14 @@ impl Run {
                 self.events_posted += 1;
             }
         }
+    }
+
+    fn show_frame(&mut self) {
+        let index = usize::try_from(self.frames).unwrap_or(0) % self.plan.frames.len().max(1);
+        if let Some(frame) = self.plan.frames.get(index) {
+            self.camera.show(frame);
+        }
+        self.frames += 1;
     }
 
     fn tick(&mut self) -> Outcome<()> {
@@ -382,6 +410,32 @@ mod tests {
         assert_eq!(plan.next(1, 1), Some((MS(10), Happening::Frame(None))));
         assert_eq!(plan.next(2, 1), Some((MS(99), Happening::Post(event))));
         assert_eq!(plan.next(2, 2), None);
+    }
+
+    #[test]
+    fn a_late_run_catches_up_before_it_ends() {
+        let event = EventId::new(3).unwrap();
+        let plan = Plan { posts: vec![(MS(5), event), (MS(200), event)], ..plan(2) };
+        // Everything is late: the first frame comes first, then the post, then the second frame.
+        assert_eq!(plan.due(MS(500), 0, 0), Some((MS(0), Happening::Frame(None))));
+        assert_eq!(plan.ended(MS(500), 0, 0), None);
+        assert_eq!(plan.due(MS(500), 1, 0), Some((MS(5), Happening::Post(event))));
+        assert_eq!(plan.ended(MS(500), 2, 0), None, "a post is missing");
+        assert_eq!(plan.ended(MS(500), 2, 1), Some(Ended::Frames), "the other post comes after the end");
+        assert_eq!(plan.ended(MS(19), 2, 1), None);
+    }
+
+    #[test]
+    fn when_its_time_is_over_a_run_shows_no_frame_any_more_but_posts_what_is_late() {
+        let event = EventId::new(3).unwrap();
+        let plan = Plan { posts: vec![(MS(5), event)], duration: Some(MS(15)), ..plan(2) };
+        assert_eq!(plan.ended(MS(16), 0, 0), None);
+        assert_eq!(plan.due(MS(16), 0, 0), Some((MS(5), Happening::Post(event))));
+        assert_eq!((plan.due(MS(16), 0, 1), plan.ended(MS(16), 0, 1)), (None, Some(Ended::Duration)));
+        let both = Plan { frames_max: Some(1), duration: Some(MS(15)), posts: Vec::new(), ..plan };
+        assert_eq!(both.ended(MS(12), 1, 0), Some(Ended::Frames));
+        assert_eq!(both.ended(MS(12), 0, 0), None);
+        assert_eq!(both.ended(MS(16), 0, 0), Some(Ended::Duration));
     }
 
     #[test]
