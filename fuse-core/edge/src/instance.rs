@@ -311,9 +311,9 @@ impl Instance {
             Entry::Step | Entry::Start => Some(&self.step),
         };
         let Some(function) = function else {
-            // Nothing ran, so nothing was used.
             if self.has_fuel {
-                let _ = self.store.set_fuel(self.fuel);
+                // Nothing ran: what an earlier call left must not count as used by this one.
+                self.store.set_fuel(self.fuel).map_err(|engine| self.stop(engine))?;
             }
             return Ok(());
         };

@@ -14,7 +14,7 @@ use crate::event::{EventId, EventMask, EventPoster, Pending};
 use crate::hal::{CameraCallback, Capabilities, Hal, HalGroup, HalResult, TempCallback, TimerCallback};
 use crate::host::Host;
 use crate::instance::{Code, CustomImport, Imports, Instance, Linkers};
-use crate::log::{Log, LogRecord};
+use crate::log::{Log, LogSink};
 use crate::module::{ModuleId, ModuleState};
 use crate::platform::{Platform, QuotaExpiry};
 use crate::policy::{Policy, STACK_BYTES_MIN};
@@ -320,7 +320,7 @@ impl Runtime {
     }
 
     /// Calls `sink` with each log record as it is written, on the thread that steps; `None` ends that.
-    pub fn set_log_sink(&mut self, sink: Option<Box<dyn FnMut(&LogRecord) + Send>>) {
+    pub fn set_log_sink(&mut self, sink: Option<LogSink>) {
         self.host_mut().log.set_sink(sink);
     }
 

@@ -1,5 +1,6 @@
 //! The main paths of the runtime, end to end.
 #![cfg(all(feature = "compiler", feature = "std"))]
+#![allow(clippy::unwrap_used)] // helpers outside #[test] functions
 
 use fuse_edge::hal::{HalGroup, Param, Value, ValueType};
 use fuse_edge::log::LogSource;

@@ -60,7 +60,7 @@ impl Platform for LinuxPlatform {
 
     #[inline]
     fn quota_arm(&mut self, quota_us: u32, token: QuotaToken) {
-        let quota = self.ticks.from_ns(u64::from(quota_us) * 1000);
+        let quota = self.ticks.of_ns(u64::from(quota_us) * 1000);
         self.watch.arm(token, self.ticks.now(), quota, sys::thread_clock());
     }
 

@@ -280,8 +280,8 @@ impl Runtime {
             Error::load(name, why)
         })?;
         self.pool_used += reserved;
-        let mut stats = ModuleStats::default();
-        stats.memory_peak_bytes = instance.memory().len() as u64;
+        let stats =
+            ModuleStats { memory_peak_bytes: instance.memory().len() as u64, ..ModuleStats::default() };
         Ok(Loaded {
             name: name.into(),
             policy: policy.clone(),

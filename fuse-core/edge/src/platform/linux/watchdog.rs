@@ -229,12 +229,12 @@ fn look_at(call: Call, ticks: &Ticks, usage: &mut Usage<'_>, expiry: &QuotaExpir
         return deadline;
     }
     let quota_ns = ticks.to_ns(call.quota);
-    let recheck = ticks.from_ns(RECHECK_NS.max(quota_ns / 10));
+    let recheck = ticks.of_ns(RECHECK_NS.max(quota_ns / 10));
     let wall_end = call.start.saturating_add(call.quota.saturating_mul(WALL_QUOTAS));
     if used_ns >= quota_ns || now >= wall_end {
         expiry.expire(QuotaToken::from_u64(call.token));
         return now.saturating_add(recheck);
     }
-    let missing = ticks.from_ns(quota_ns - used_ns);
+    let missing = ticks.of_ns(quota_ns - used_ns);
     now.saturating_add(missing.max(recheck)).min(wall_end)
 }
