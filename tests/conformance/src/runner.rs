@@ -64,6 +64,19 @@ pub struct Runner<'a> {
 
 impl<'a> Runner<'a> {
     /// What this runner cannot do and the scenario needs.
+    ///
+    /// A callback that would call the runtime that calls it does not compile, because the runtime would have to be
+    /// borrowed for as long as the callback lives:
+    ///
+    /// ```compile_fail,E0499
+    /// use fuse_edge::{ManualPlatform, ModuleId, Runtime, RuntimeConfig};
+    /// fn reenter(runtime: &mut Runtime, module: ModuleId) {
+    ///     runtime.set_temp(|| {
+    ///         runtime.unload(module).ok();
+    ///         Ok(0.0)
+    ///     });
+    /// }
+    /// ```
     #[must_use]
     pub fn lacks(scenario: &Scenario) -> Option<&'static str> {
         scenario.needs.contains(&Need::Reentry).then_some(
