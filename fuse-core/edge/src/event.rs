@@ -133,6 +133,7 @@ impl EventPoster {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::vec::Vec;
 
     #[test]
     fn ids_end_at_31() {
@@ -143,7 +144,7 @@ mod tests {
 
     #[test]
     fn mask_iterates_in_order() {
-        let ids: alloc::vec::Vec<u32> = EventMask::from_bits(0x8000_0011).iter().map(EventId::get).collect();
+        let ids: Vec<u32> = EventMask::from_bits(0x8000_0011).iter().map(EventId::get).collect();
         assert_eq!(ids, [0, 4, 31]);
         assert_eq!(EventMask::NONE.iter().count(), 0);
         assert_eq!(EventMask::from_bits(u32::MAX).iter().count(), 32);
