@@ -19,11 +19,13 @@ if ! command -v c++ >/dev/null; then
     fi
 fi
 
-# Only the workspace's own crates are instrumented: the engine is built once, for tests and fuzzing alike.
+# Only the workspace's own crates are instrumented, and `--workspace` gives dependencies the features that they have
+# everywhere else: so the engine need not be built for fuzzing alone.
 RUSTC_WORKSPACE_WRAPPER="$PWD/tests/fuzz-rustc.sh"
 export RUSTC_WORKSPACE_WRAPPER
 target=${CARGO_TARGET_DIR:-target}
-cargo build --quiet -p fuse-edge-fuzz --features libfuzzer --bins
+cargo build --quiet --workspace --features fuse-edge-fuzz/libfuzzer \
+    --bin artifact --bin policy_json --bin policy_binary --bin app_binary --bin module
 mkdir -p "$target/fuzz/crashes"
 for name in "$@"; do
     kept=fuse-core/edge/fuzz/corpus/$name
@@ -41,6 +43,6 @@ for name in "$@"; do
     covered=$(sed -n 's/.* cov: \([0-9]*\).*/\1/p' "$target/fuzz/$name.log" | tail -n 1)
     echo "fuzz: $name ok, $runs runs in $seconds s, $covered edges"
     if [ -n "${KEEP:-}" ]; then
-        "$target/debug/$name" -merge=1 -max_len=4096 "$kept" "$found" >/dev/null 2>&1
+        "$target/debug/$name" -set_cover_merge=1 -max_len=4096 "$kept" "$found" >/dev/null 2>&1
     fi
 done

@@ -84,7 +84,12 @@ impl Script {
 ///
 /// # Errors
 /// When there is no built-in import of this name with a callback.
-pub fn set_callback(rt: &mut Runtime, host: &Host, function: &str, answers: Vec<Answer>) -> Result<(), String> {
+pub fn set_callback(
+    rt: &mut Runtime,
+    host: &Host,
+    function: &str,
+    answers: Vec<Answer>,
+) -> Result<(), String> {
     let mut script = Script::new(function, answers, host);
     match function {
         "temp_get_reading" => rt.set_temp(move || {

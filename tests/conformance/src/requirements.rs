@@ -23,7 +23,11 @@ pub fn read(path: &Path) -> Result<BTreeMap<String, Requirement>, String> {
     for line in text.lines().filter(|line| line.starts_with("| EDGE-")) {
         let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
         let [id, text, elsewhere] = cells.as_slice() else {
-            return Err(format!("{}: a row with {} cells, 3 were expected: {line}", path.display(), cells.len()));
+            return Err(format!(
+                "{}: a row with {} cells, 3 were expected: {line}",
+                path.display(),
+                cells.len()
+            ));
         };
         let elsewhere = elsewhere.split(',').map(|e| e.trim().trim_matches('`').to_string());
         let elsewhere = elsewhere.filter(|e| !e.is_empty() && e != "-").collect();

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use fuse_edge::artifact::{self, CompileOptions};
 use fuse_edge::{
-    AppConfig, Application, Error, EventId, LinuxPlatform, ManualClock, ManualPlatform, Metering, ModuleId, Policy,
-    Runtime, RuntimeConfig,
+    AppConfig, Application, Error, EventId, LinuxPlatform, ManualClock, ManualPlatform, Metering, ModuleId,
+    Policy, Runtime, RuntimeConfig,
 };
 use serde_json::{Value, json};
 
@@ -64,6 +64,19 @@ pub struct Runner<'a> {
 
 impl<'a> Runner<'a> {
     /// What this runner cannot do and the scenario needs.
+    ///
+    /// A callback that would call the runtime that calls it does not compile, because the runtime would have to be
+    /// borrowed for as long as the callback lives:
+    ///
+    /// ```compile_fail,E0499
+    /// use fuse_edge::{ManualPlatform, ModuleId, Runtime, RuntimeConfig};
+    /// fn reenter(runtime: &mut Runtime, module: ModuleId) {
+    ///     runtime.set_temp(|| {
+    ///         runtime.unload(module).ok();
+    ///         Ok(0.0)
+    ///     });
+    /// }
+    /// ```
     #[must_use]
     pub fn lacks(scenario: &Scenario) -> Option<&'static str> {
         scenario.needs.contains(&Need::Reentry).then_some(
@@ -90,14 +103,25 @@ impl<'a> Runner<'a> {
     fn new(scenario: &'a Scenario, folder: &Path, target: Target) -> Result<Self, String> {
         let application = match &scenario.application {
             None => Application::default(),
-            Some(application) => parse_app(&application_json(application))
-                .map_err(|e| format!("the scenario's application: {e}"))?
-                .application,
+            Some(application) => {
+                parse_app(&application_json(application))
+                    .map_err(|e| format!("the scenario's application: {e}"))?
+                    .application
+            }
         };
         let (rt, clock) = new_runtime(scenario, application)?;
         let host = Host { calls: Calls::default(), clock, poster: rt.poster() };
         let handles = BTreeMap::new();
-        Ok(Self { scenario, folder: folder.into(), target, rt, host, handles, known: Vec::new(), log_read: 0 })
+        Ok(Self {
+            scenario,
+            folder: folder.into(),
+            target,
+            rt,
+            host,
+            handles,
+            known: Vec::new(),
+            log_read: 0,
+        })
     }
 
     fn step(&mut self, step: &Step) -> Result<(), String> {
@@ -138,7 +162,9 @@ impl<'a> Runner<'a> {
                 self.with(module, |rt, id| rt.update(id, &artifact))
             }
             Action::Tick { ran, failed } => self.tick(ran.as_deref(), failed),
-            Action::Post { event, from_thread } => Ok(EventId::new(*event).map(|id| self.post(id, *from_thread))),
+            Action::Post { event, from_thread } => {
+                Ok(EventId::new(*event).map(|id| self.post(id, *from_thread)))
+            }
             Action::Clear { event } => Ok(EventId::new(*event).map(|id| self.rt.clear_event(id))),
             Action::Stop => Ok(self.rt.stop()),
             Action::Restart => Ok(self.rt.restart()),
@@ -161,7 +187,11 @@ impl<'a> Runner<'a> {
         self.handles.get(handle).copied().ok_or_else(|| format!("nothing was loaded as `{handle}`"))
     }
 
-    fn with(&mut self, handle: &str, call: impl FnOnce(&mut Runtime, ModuleId) -> Result<(), Error>) -> Outcome {
+    fn with(
+        &mut self,
+        handle: &str,
+        call: impl FnOnce(&mut Runtime, ModuleId) -> Result<(), Error>,
+    ) -> Outcome {
         let id = self.id(handle)?;
         Ok(call(&mut self.rt, id))
     }
@@ -193,13 +223,15 @@ impl<'a> Runner<'a> {
             (Some(hex), _) => from_hex(hex)?,
             (None, Some(file)) => {
                 let path = self.folder.join(file);
-                let text = std::fs::read(&path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+                let text =
+                    std::fs::read(&path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
                 match artifact::compile(&text, &self.options(source)?) {
                     Ok(bytes) => bytes,
                     Err(e) => return Ok(Err(e)),
                 }
             }
-            (None, None) => match artifact::compile(source.wat.join("\n").as_bytes(), &self.options(source)?) {
+            (None, None) => match artifact::compile(source.wat.join("\n").as_bytes(), &self.options(source)?)
+            {
                 Ok(bytes) => bytes,
                 Err(e) => return Ok(Err(e)),
             },
@@ -218,7 +250,9 @@ impl<'a> Runner<'a> {
         };
         let target = match &wanted.target {
             None => self.target.artifact(),
-            Some(name) => artifact::Target::from_name(name).ok_or_else(|| format!("unknown target `{name}`"))?,
+            Some(name) => {
+                artifact::Target::from_name(name).ok_or_else(|| format!("unknown target `{name}`"))?
+            }
         };
         Ok(CompileOptions { metering, target, portable: wanted.portable, ..CompileOptions::default() })
     }
@@ -377,7 +411,9 @@ fn policy(action: &Action) -> Outcome {
     if binary.as_ref().is_some_and(|binary| *binary != bytes) {
         return Err(format!("its binary form is {bytes}"));
     }
-    if fuel_quota.is_some_and(|fuel| fuel != policy.fuel_quota) || priority.is_some_and(|p| p != policy.priority) {
+    if fuel_quota.is_some_and(|fuel| fuel != policy.fuel_quota)
+        || priority.is_some_and(|p| p != policy.priority)
+    {
         return Err(format!("fuel_quota is {}, priority {}", policy.fuel_quota, policy.priority));
     }
     Ok(Ok(()))

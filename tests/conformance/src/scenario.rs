@@ -107,7 +107,8 @@ impl TryFrom<Map<String, Value>> for Step {
         let text = Value::Object(map.clone()).to_string();
         let place = |e: serde_json::Error| format!("step {text}: {e}");
         let error = map.remove("error").map(serde_json::from_value).transpose().map_err(place)?;
-        let message = map.remove("message").map(serde_json::from_value::<Texts>).transpose().map_err(place)?;
+        let message =
+            map.remove("message").map(serde_json::from_value::<Texts>).transpose().map_err(place)?;
         let times = map.remove("times").map(serde_json::from_value).transpose().map_err(place)?;
         map.remove("why");
         let action = serde_json::from_value(Value::Object(map)).map_err(place)?;
@@ -486,7 +487,8 @@ impl Scenario {
     /// # Errors
     /// When the file cannot be read, or is not a scenario.
     pub fn read(path: &Path) -> Result<Self, String> {
-        let text = std::fs::read_to_string(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+        let text =
+            std::fs::read_to_string(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
         serde_json::from_str(&text).map_err(|e| format!("{} is not a scenario: {e}", path.display()))
     }
 

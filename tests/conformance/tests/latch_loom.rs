@@ -1,5 +1,6 @@
 //! The latch that posts land in, under loom: every interleaving of posters and the runtime, with every value that the
 //! memory model lets a load see. The code is the runtime's own; only the atomics are loom's.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 use fuse_edge::{EVENT_COUNT, EventId, EventMask};
 use loom::sync::atomic::{AtomicU64 as Data, Ordering::Relaxed};

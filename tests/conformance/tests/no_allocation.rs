@@ -1,5 +1,6 @@
 //! After a module is loaded and started, steps, ticks and posts allocate nothing: a million of them under an
 //! allocator that counts.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -7,8 +8,8 @@ use std::cell::Cell;
 use fuse_edge::artifact::{CompileOptions, Target, compile};
 use fuse_edge::hal::{Param, Value, ValueType};
 use fuse_edge::{
-    Activation, Application, Capabilities, EventId, EventMask, HalGroup, LinuxPlatform, ManualClock, ManualPlatform,
-    Metering, ModuleId, Policy, Runtime, RuntimeConfig, StepTiming,
+    Activation, Application, Capabilities, EventId, EventMask, HalGroup, LinuxPlatform, ManualClock,
+    ManualPlatform, Metering, ModuleId, Policy, Runtime, RuntimeConfig, StepTiming,
 };
 
 /// Counts what a thread allocates, frees and resizes while it is armed.
@@ -136,11 +137,26 @@ fn world(metering: Metering, target: Target) -> World {
     };
     let policies = [
         Policy { step_interval_us: 3, ..base.clone() },
-        Policy { activation: Activation::EVENT, event_subscribe: EventMask::from_bits(1 << 4), priority: 200, ..base.clone() },
-        Policy { activation: Activation::EVENT | Activation::INTERVAL, event_subscribe: EventMask::from_bits(2), step_interval_us: 7, priority: 10, ..base.clone() },
+        Policy {
+            activation: Activation::EVENT,
+            event_subscribe: EventMask::from_bits(1 << 4),
+            priority: 200,
+            ..base.clone()
+        },
+        Policy {
+            activation: Activation::EVENT | Activation::INTERVAL,
+            event_subscribe: EventMask::from_bits(2),
+            step_interval_us: 7,
+            priority: 10,
+            ..base.clone()
+        },
         Policy { activation: Activation::MANUAL, ..base.clone() },
         // Long enough that no machine is slow enough to fail here.
-        Policy { activation: Activation::MANUAL, cpu_quota_us: if metering.has_wall() { 60_000_000 } else { 0 }, ..base },
+        Policy {
+            activation: Activation::MANUAL,
+            cpu_quota_us: if metering.has_wall() { 60_000_000 } else { 0 },
+            ..base
+        },
     ];
     let (busy, idle) = (compiled(BUSY, metering, target), compiled(IDLE, metering, target));
     let mut modules = Vec::new();

@@ -23,7 +23,8 @@ fn main() -> std::process::ExitCode {
                 let _guard = Guard::new(&guarded);
                 Runner::play(&path, target).map_err(Failed::from)
             };
-            let trial = Trial::test(format!("{name}::{}", target.name()), play).with_ignored_flag(lacks.is_some());
+            let trial =
+                Trial::test(format!("{name}::{}", target.name()), play).with_ignored_flag(lacks.is_some());
             trials.push(trial);
         }
         if let Some(why) = lacks {

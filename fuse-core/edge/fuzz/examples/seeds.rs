@@ -34,7 +34,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut app = AppConfig::from_json(APP)?;
     write("app_binary", "plain", &app.to_binary()?)?;
     let artifact = |wat: &str, portable| -> Result<Vec<u8>, Error> {
-        compile(wat.as_bytes(), &CompileOptions { target: Target::Pulley64, portable, ..CompileOptions::default() })
+        compile(
+            wat.as_bytes(),
+            &CompileOptions { target: Target::Pulley64, portable, ..CompileOptions::default() },
+        )
     };
     app.modules[0].artifact = Some(artifact(MODULES[0], false)?[..200].to_vec());
     write("app_binary", "with_artifact", &app.to_binary()?)?;
@@ -44,7 +47,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         write("module", &format!("seed_{i}"), &[&[1], wasm.as_slice()].concat())?;
     }
     for seed in 0..4u8 {
-        let noise: Vec<u8> = (0..600u32).map(|i| (i.wrapping_mul(2_654_435_761) >> (8 + seed)) as u8).collect();
+        let noise: Vec<u8> =
+            (0..600u32).map(|i| (i.wrapping_mul(2_654_435_761) >> (8 + seed)) as u8).collect();
         write("module", &format!("generated_{seed}"), &[&[0], noise.as_slice()].concat())?;
     }
     Ok(())

@@ -5,8 +5,8 @@ use std::sync::OnceLock;
 use arbitrary::Unstructured;
 use fuse_edge::artifact::{CompileOptions, Target, compile};
 use fuse_edge::{
-    Application, Capabilities, ErrorKind, EventMask, Failure, ManualPlatform, Metering, ModuleState, Policy, Runtime,
-    RuntimeConfig, TrapCause,
+    Application, Capabilities, ErrorKind, EventMask, Failure, ManualPlatform, Metering, ModuleState, Policy,
+    Runtime, RuntimeConfig, TrapCause,
 };
 use sha2::{Digest, Sha256};
 use wasm_smith::{Config, Module};
@@ -88,7 +88,8 @@ struct Trace {
 
 fn run(wasm: &[u8], target: Target) -> Trace {
     let mut trace = Trace { deep: false, results: Vec::new(), log: Vec::new(), fuel: 0, memory: Vec::new() };
-    let options = CompileOptions { metering: Metering::Fuel, target, portable: false, ..CompileOptions::default() };
+    let options =
+        CompileOptions { metering: Metering::Fuel, target, portable: false, ..CompileOptions::default() };
     let artifact = match compile(wasm, &options) {
         Ok(artifact) => artifact,
         Err(e) => {

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 #[derive(Debug)]
 pub(super) enum Node {
     Null,
-    Bool(bool),
+    Bool,
     /// Not negative, no fraction.
     Integer(u64),
     /// Any other number.
@@ -29,7 +29,7 @@ impl Node {
     fn kind(&self) -> &'static str {
         match self {
             Self::Null => "null",
-            Self::Bool(_) => "a boolean",
+            Self::Bool => "a boolean",
             Self::Integer(_) => "an integer",
             Self::Number(n) if *n < 0.0 => "a negative number",
             Self::Number(_) => "a number with a fraction, or too large",
@@ -53,8 +53,8 @@ impl<'de> Visitor<'de> for NodeVisitor {
         Ok(Node::Null)
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Node, E> {
-        Ok(Node::Bool(value))
+    fn visit_bool<E>(self, _: bool) -> Result<Node, E> {
+        Ok(Node::Bool)
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<Node, E> {

@@ -24,7 +24,8 @@ impl Runner<'_> {
         }
         for (function, expected) in &check.calls {
             let seen = self.host.calls.take(function);
-            let same = seen.len() == expected.len() && seen.iter().zip(expected).all(|(a, b)| same_values(a, b));
+            let same =
+                seen.len() == expected.len() && seen.iter().zip(expected).all(|(a, b)| same_values(a, b));
             if !same {
                 return Err(format!("`{function}` was called {} times: {seen:?}", seen.len()));
             }
@@ -81,12 +82,23 @@ impl Runner<'_> {
         let shown = || {
             let lines = records.iter().map(|r| {
                 let module = r.module.map_or_else(|| "-".into(), |id| self.handle(id));
-                format!("\n      {} {module} {} {:?} {}", r.sequence, r.level.name(), r.source, r.text.as_str())
+                format!(
+                    "\n      {} {module} {} {:?} {}",
+                    r.sequence,
+                    r.level.name(),
+                    r.source,
+                    r.text.as_str()
+                )
             });
             lines.collect::<String>()
         };
         if records.len() != expected.len() {
-            return Err(format!("the log has {} new records, not {}:{}", records.len(), expected.len(), shown()));
+            return Err(format!(
+                "the log has {} new records, not {}:{}",
+                records.len(),
+                expected.len(),
+                shown()
+            ));
         }
         if let Some(pair) = records.windows(2).find(|pair| pair[0].sequence >= pair[1].sequence) {
             return Err(format!("sequence numbers do not grow: {pair:?}"));

@@ -2,8 +2,8 @@
 
 use fuse_edge::hal::{FunctionDecl, GroupDecl, Param, ValueType};
 use fuse_edge::{
-    Activation, AppConfig, Application, Capabilities, EventId, EventMask, Metering, ModuleDecl, POLICY_BYTES, Policy,
-    STACK_BYTES_MIN,
+    Activation, AppConfig, Application, Capabilities, EventId, EventMask, Metering, ModuleDecl, POLICY_BYTES,
+    Policy, STACK_BYTES_MIN,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -12,52 +12,73 @@ fn policies(metering: Metering) -> impl Strategy<Value = Policy> {
     let masks = (0..32u32, 1..8u32, any::<u32>());
     let sizes = (0..=65_536u32, STACK_BYTES_MIN..=u32::MAX, any::<u32>());
     let times = (any::<u32>(), any::<u32>(), any::<u64>(), any::<u8>());
-    (masks, sizes, times).prop_map(move |((caps, activation, events), (pages, stack, heap), (quota, interval, fuel, priority))| Policy {
-        capabilities: Capabilities::from_bits(caps),
-        memory_pages_max: pages,
-        stack_size: stack,
-        heap_size: heap,
-        cpu_quota_us: if metering.has_wall() { quota } else { 0 },
-        step_interval_us: interval,
-        activation: Activation::from_bits(activation).unwrap(),
-        event_subscribe: EventMask::from_bits(events),
-        fuel_quota: if metering.has_fuel() { fuel } else { 0 },
-        priority,
-    })
+    (masks, sizes, times).prop_map(
+        move |((caps, activation, events), (pages, stack, heap), (quota, interval, fuel, priority))| Policy {
+            capabilities: Capabilities::from_bits(caps),
+            memory_pages_max: pages,
+            stack_size: stack,
+            heap_size: heap,
+            cpu_quota_us: if metering.has_wall() { quota } else { 0 },
+            step_interval_us: interval,
+            activation: Activation::from_bits(activation).unwrap(),
+            event_subscribe: EventMask::from_bits(events),
+            fuel_quota: if metering.has_fuel() { fuel } else { 0 },
+            priority,
+        },
+    )
 }
 
 fn params() -> impl Strategy<Value = Param> {
-    proptest::sample::select(["i32", "i64", "f32", "f64", "in", "out", "inout"].map(|n| Param::from_name(n).unwrap()).to_vec())
+    proptest::sample::select(
+        ["i32", "i64", "f32", "f64", "in", "out", "inout"].map(|n| Param::from_name(n).unwrap()).to_vec(),
+    )
 }
 
 fn functions(prefix: String) -> impl Strategy<Value = Vec<FunctionDecl>> {
-    let result = proptest::option::of(proptest::sample::select(vec![ValueType::I32, ValueType::I64, ValueType::F32, ValueType::F64]));
-    proptest::collection::vec((proptest::collection::vec(params(), 0..16), result), 0..3).prop_map(move |list| {
-        let named = |(i, (params, result))| FunctionDecl { name: format!("{prefix}_{i}"), params, result };
-        list.into_iter().enumerate().map(named).collect()
-    })
+    let result = proptest::option::of(proptest::sample::select(vec![
+        ValueType::I32,
+        ValueType::I64,
+        ValueType::F32,
+        ValueType::F64,
+    ]));
+    proptest::collection::vec((proptest::collection::vec(params(), 0..16), result), 0..3).prop_map(
+        move |list| {
+            let named =
+                |(i, (params, result))| FunctionDecl { name: format!("{prefix}_{i}"), params, result };
+            list.into_iter().enumerate().map(named).collect()
+        },
+    )
 }
 
 fn groups() -> impl Strategy<Value = Vec<GroupDecl>> {
-    let group = |i: u8| functions(format!("f{i}")).prop_map(move |functions| GroupDecl { name: format!("group{i}"), bit: 8 + i, functions });
-    (group(0), group(1), group(2), 0..4usize).prop_map(|(a, b, c, count)| [a, b, c].into_iter().take(count).collect())
+    let group = |i: u8| {
+        functions(format!("f{i}")).prop_map(move |functions| GroupDecl {
+            name: format!("group{i}"),
+            bit: 8 + i,
+            functions,
+        })
+    };
+    (group(0), group(1), group(2), 0..4usize)
+        .prop_map(|(a, b, c, count)| [a, b, c].into_iter().take(count).collect())
 }
 
 fn applications() -> impl Strategy<Value = Application> {
     let names = ("[a-zé ]{0,20}", ".{0,30}");
     let limits = (8..1000u32, any::<u64>(), 0..=1u64 << 30);
     let metering = proptest::sample::select(Metering::ALL.to_vec());
-    (names, limits, metering, groups(), 0..32u32).prop_map(|((name, description), (max_modules, pool, log), metering, custom_groups, events)| Application {
-        name,
-        description,
-        max_modules,
-        memory_pool_bytes: pool,
-        log_pool_bytes: log,
-        metering,
-        custom_groups,
-        events: (0..events).map(|id| (format!("EVENT_{id}"), EventId::new(id).unwrap())).collect(),
-        ..Application::default()
-    })
+    (names, limits, metering, groups(), 0..32u32).prop_map(
+        |((name, description), (max_modules, pool, log), metering, custom_groups, events)| Application {
+            name,
+            description,
+            max_modules,
+            memory_pool_bytes: pool,
+            log_pool_bytes: log,
+            metering,
+            custom_groups,
+            events: (0..events).map(|id| (format!("EVENT_{id}"), EventId::new(id).unwrap())).collect(),
+            ..Application::default()
+        },
+    )
 }
 
 fn configurations() -> impl Strategy<Value = AppConfig> {
@@ -83,8 +104,10 @@ fn to_json(app: &AppConfig) -> Value {
     };
     let group = |g: &GroupDecl| json!({"name": g.name, "bit": g.bit, "functions": g.functions.iter().map(function).collect::<Vec<_>>()});
     let a = &app.application;
-    let events: serde_json::Map<String, Value> = a.events.iter().map(|(n, id)| (n.clone(), id.get().into())).collect();
-    let module = |m: &ModuleDecl| json!({"name": m.name, "binary": m.binary, "policy": policy_json(&m.policy)});
+    let events: serde_json::Map<String, Value> =
+        a.events.iter().map(|(n, id)| (n.clone(), id.get().into())).collect();
+    let module =
+        |m: &ModuleDecl| json!({"name": m.name, "binary": m.binary, "policy": policy_json(&m.policy)});
     json!({"application": {"name": a.name, "description": a.description, "max_modules": a.max_modules,
             "memory_pool_bytes": a.memory_pool_bytes, "log_pool_bytes": a.log_pool_bytes, "metering": a.metering.name(),
             "custom_groups": a.custom_groups.iter().map(group).collect::<Vec<_>>(), "events": events},

@@ -38,7 +38,10 @@ fn what_the_list_names_exists() {
             assert!(file.exists(), "{id} names {path}, which does not exist");
             if let Some(test) = test {
                 let text = std::fs::read_to_string(&file).unwrap();
-                assert!(text.contains(&format!("fn {test}(")), "{id} names {place}, and there is no such test");
+                assert!(
+                    text.contains(&format!("fn {test}(")),
+                    "{id} names {place}, and there is no such test"
+                );
             }
         }
     }
@@ -50,6 +53,10 @@ fn there_are_enough_scenarios_and_each_says_what_it_shows() {
     assert!(files.len() >= 60, "{} scenarios", files.len());
     for path in files {
         let scenario = Scenario::read(&path).unwrap();
-        assert!(!scenario.covers.is_empty() && !scenario.about.is_empty() && !scenario.steps.is_empty(), "{}", path.display());
+        assert!(
+            !scenario.covers.is_empty() && !scenario.about.is_empty() && !scenario.steps.is_empty(),
+            "{}",
+            path.display()
+        );
     }
 }

@@ -2,7 +2,10 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use fuse_edge::{Activation, Application, Capabilities, EventId, EventMask, ManualPlatform, Metering, Policy, Runtime, RuntimeConfig};
+use fuse_edge::{
+    Activation, Application, Capabilities, EventId, EventMask, ManualPlatform, Metering, Policy, Runtime,
+    RuntimeConfig,
+};
 use sha2::{Digest, Sha256};
 
 use crate::artifact;
@@ -85,7 +88,9 @@ fn play(code: &[u8]) -> Trace {
             rt.restart_module(failed.module).unwrap();
         }
     }
-    let line = |r: &fuse_edge::log::LogRecord| format!("{} {} {:?} {:?} {}", r.sequence, r.timestamp_us, r.module, r.level, r.text.as_str());
+    let line = |r: &fuse_edge::log::LogRecord| {
+        format!("{} {} {:?} {:?} {}", r.sequence, r.timestamp_us, r.module, r.level, r.text.as_str())
+    };
     trace.log = rt.log().read_from(0).map(line).collect();
     for id in ids {
         let info = rt.module(id).unwrap();
@@ -99,7 +104,10 @@ fn play(code: &[u8]) -> Trace {
 fn a_hundred_runs_are_one() {
     let code = artifact(WORKER, Metering::Fuel);
     let first = play(&code);
-    assert!(first.log.iter().any(|l| l.contains("fuel quota")), "one of them must run out of fuel: {first:?}");
+    assert!(
+        first.log.iter().any(|l| l.contains("fuel quota")),
+        "one of them must run out of fuel: {first:?}"
+    );
     assert!(first.ran.len() > 60 && first.fuel.iter().all(|f| f[2] > 0));
     assert_ne!(first.memory[0], first.memory[1], "different modules have different memories");
     for run in 1..50 {
@@ -111,7 +119,9 @@ fn a_hundred_runs_are_one() {
             scope.spawn(|| {
                 let mut waste: Vec<u64> = (0..100_000).collect();
                 while busy.load(Ordering::Relaxed) {
-                    waste.iter_mut().for_each(|n| *n = n.wrapping_mul(6_364_136_223_846_793_005).rotate_left(7));
+                    waste
+                        .iter_mut()
+                        .for_each(|n| *n = n.wrapping_mul(6_364_136_223_846_793_005).rotate_left(7));
                     std::hint::black_box(&waste);
                 }
             });
@@ -129,7 +139,8 @@ fn a_hundred_runs_are_one() {
 fn native_and_pulley_agree() {
     use fuse_edge::artifact::{CompileOptions, Target, compile};
     let native = artifact(WORKER, Metering::Fuel);
-    let options = CompileOptions { target: Target::pulley(), metering: Metering::Fuel, ..CompileOptions::default() };
+    let options =
+        CompileOptions { target: Target::pulley(), metering: Metering::Fuel, ..CompileOptions::default() };
     let pulley = compile(WORKER.as_bytes(), &options).unwrap();
     assert_ne!(native, pulley);
     assert_eq!(play(&native), play(&pulley));

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use fuse_edge::hal::{Param, ValueType};
-use fuse_edge::{Activation, Capabilities, EventId, EventMask, HalGroup, Metering, ModuleId, Policy, Runtime};
+use fuse_edge::{
+    Activation, Capabilities, EventId, EventMask, HalGroup, Metering, ModuleId, Policy, Runtime,
+};
 
 use crate::{Guard, IDLE, artifact, manual_runtime};
 
@@ -34,13 +36,14 @@ pub(crate) fn runtime_with_subscribers(events: u32) -> (Runtime, Vec<ModuleId>, 
     let (mut rt, _) = manual_runtime(Metering::Wall);
     let counts: Counts = Arc::new((0..events).map(|_| Count::default()).collect());
     let seen = counts.clone();
-    let group = HalGroup::new("seen", 8).function("seen", &[Param::Value(ValueType::I32)], None, move |call| {
-        let count = &seen[call.i32(0) as usize];
-        // Whatever was stored before the post that caused this step must be visible here.
-        count.seen.store(count.posted.load(Ordering::Relaxed), Ordering::Relaxed);
-        count.steps.fetch_add(1, Ordering::Release);
-        Ok(None)
-    });
+    let group =
+        HalGroup::new("seen", 8).function("seen", &[Param::Value(ValueType::I32)], None, move |call| {
+            let count = &seen[call.i32(0) as usize];
+            // Whatever was stored before the post that caused this step must be visible here.
+            count.seen.store(count.posted.load(Ordering::Relaxed), Ordering::Relaxed);
+            count.steps.fetch_add(1, Ordering::Release);
+            Ok(None)
+        });
     rt.register_group(group).unwrap();
     let modules = (0..events).map(|event| {
         let policy = Policy {
@@ -49,7 +52,9 @@ pub(crate) fn runtime_with_subscribers(events: u32) -> (Runtime, Vec<ModuleId>, 
             event_subscribe: EventMask::from_bits(1 << event),
             ..Policy::default()
         };
-        let id = rt.load(&format!("event{event}"), &artifact(&subscriber(event), Metering::Wall), &policy).unwrap();
+        let id = rt
+            .load(&format!("event{event}"), &artifact(&subscriber(event), Metering::Wall), &policy)
+            .unwrap();
         rt.start(id).unwrap();
         id
     });

@@ -1,4 +1,5 @@
 //! Tests of the edge runtime that do not fit into scenarios: many runs, random ones, and every damage there is.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 mod artifacts;
 mod configuration;
@@ -9,8 +10,8 @@ mod quota;
 mod scheduler;
 mod signals;
 
-use fuse_edge::artifact::{CompileOptions, compile};
 pub(crate) use fuse_conformance::Guard;
+use fuse_edge::artifact::{CompileOptions, compile};
 use fuse_edge::{Application, LinuxPlatform, ManualClock, ManualPlatform, Metering, Runtime, RuntimeConfig};
 
 /// A module of this text, compiled for this machine without its portable form.

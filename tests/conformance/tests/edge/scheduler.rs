@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use fuse_edge::hal::{Value, ValueType};
 use fuse_edge::{
-    Activation, Application, Capabilities, ErrorKind, EventId, EventMask, HalGroup, ManualClock, ManualPlatform,
-    Metering, ModuleId, ModuleState, Policy, Runtime, RuntimeConfig,
+    Activation, Application, Capabilities, ErrorKind, EventId, EventMask, HalGroup, ManualClock,
+    ManualPlatform, Metering, ModuleId, ModuleState, Policy, Runtime, RuntimeConfig,
 };
 use proptest::prelude::*;
 
@@ -67,7 +67,8 @@ impl Model {
     }
 
     fn interval_elapsed(&self, now: u64) -> bool {
-        self.last_start.is_none_or(|start| now.saturating_sub(start) >= u64::from(self.policy.step_interval_us))
+        self.last_start
+            .is_none_or(|start| now.saturating_sub(start) >= u64::from(self.policy.step_interval_us))
     }
 
     fn due(&self, now: u64) -> bool {
@@ -127,7 +128,11 @@ impl World {
     fn tick(&mut self) -> Vec<(ModuleId, bool)> {
         let now = self.look_at_clock();
         // Intervals are judged at the start of the tick, events when a module's turn comes.
-        let by_interval: Vec<bool> = self.modules.iter().map(|m| m.due(now) && m.has(Activation::INTERVAL) && m.interval_elapsed(now)).collect();
+        let by_interval: Vec<bool> = self
+            .modules
+            .iter()
+            .map(|m| m.due(now) && m.has(Activation::INTERVAL) && m.interval_elapsed(now))
+            .collect();
         let mut order: Vec<usize> = (0..self.modules.len()).collect();
         order.sort_by_key(|i| self.modules[*i].policy.priority);
         let mut ran = Vec::new();
@@ -289,7 +294,10 @@ impl Pair {
             Op::Unload(_) => {
                 self.rt.unload(id).unwrap();
                 self.world.modules.remove(index);
-                prop_assert_eq!(self.rt.run_step(id).unwrap_err().kind(), if stopped { ErrorKind::WrongState } else { ErrorKind::NotFound });
+                prop_assert_eq!(
+                    self.rt.run_step(id).unwrap_err().kind(),
+                    if stopped { ErrorKind::WrongState } else { ErrorKind::NotFound }
+                );
             }
             Op::Start(_) => {
                 let legal = !stopped && matches!(module.state, ModuleState::Loaded | ModuleState::Paused);
@@ -326,7 +334,8 @@ impl Pair {
             return Ok(());
         }
         let expected = self.world.tick();
-        let ran: Vec<_> = self.rt.tick().unwrap().outcomes().iter().map(|o| (o.module, o.result.is_ok())).collect();
+        let ran: Vec<_> =
+            self.rt.tick().unwrap().outcomes().iter().map(|o| (o.module, o.result.is_ok())).collect();
         prop_assert_eq!(ran, expected);
         Ok(())
     }
@@ -347,14 +356,16 @@ impl Pair {
 
 fn policies() -> impl Strategy<Value = Policy> {
     let interval = prop_oneof![Just(0), Just(1), Just(10), 0..200u32, Just(u32::MAX)];
-    (0..8u32, interval, 0..16u32, 0..4u8).prop_map(|(activation, step_interval_us, events, priority)| Policy {
-        capabilities: Capabilities::EVENT_POST | Capabilities::from_bits(1 << 8),
-        activation: Activation::from_bits(activation).unwrap(),
-        step_interval_us,
-        // Four events that are often posted, at both ends of the range.
-        event_subscribe: EventMask::from_bits((events & 3) | (events >> 2) << 30),
-        priority,
-        ..Policy::default()
+    (0..8u32, interval, 0..16u32, 0..4u8).prop_map(|(activation, step_interval_us, events, priority)| {
+        Policy {
+            capabilities: Capabilities::EVENT_POST | Capabilities::from_bits(1 << 8),
+            activation: Activation::from_bits(activation).unwrap(),
+            step_interval_us,
+            // Four events that are often posted, at both ends of the range.
+            event_subscribe: EventMask::from_bits((events & 3) | (events >> 2) << 30),
+            priority,
+            ..Policy::default()
+        }
     })
 }
 
@@ -443,7 +454,10 @@ fn ten_thousand_modules() {
     let (mut few, mut many) = (with_modules(10), with_modules(10_000));
     assert_eq!(many.load("more", &idle, &waiting).unwrap_err().kind(), ErrorKind::ModuleLimit);
     let (ten, ten_thousand) = (idle_tick(&mut few), idle_tick(&mut many));
-    assert!(ten_thousand < ten * 20 + std::time::Duration::from_micros(2), "{ten:?} with 10 modules, {ten_thousand:?} with 10,000");
+    assert!(
+        ten_thousand < ten * 20 + std::time::Duration::from_micros(2),
+        "{ten:?} with 10 modules, {ten_thousand:?} with 10,000"
+    );
     many.post_event(EventId::new(9).unwrap());
     assert_eq!(many.tick().unwrap().outcomes().len(), 10_000);
 }
@@ -452,7 +466,11 @@ fn ten_thousand_modules() {
 #[test]
 fn two_runtimes_know_nothing_of_each_other() {
     let ((mut a, _), (mut b, _)) = (manual_runtime(Metering::Wall), manual_runtime(Metering::Fuel));
-    let policy = Policy { activation: Activation::EVENT, event_subscribe: EventMask::from_bits(1), ..Policy::default() };
+    let policy = Policy {
+        activation: Activation::EVENT,
+        event_subscribe: EventMask::from_bits(1),
+        ..Policy::default()
+    };
     let trap = r#"(module (func (export "module_step") unreachable))"#;
     let in_a = a.load("same", &artifact(trap, Metering::Wall), &policy).unwrap();
     let in_b = b.load("same", &artifact(crate::IDLE, Metering::Fuel), &policy).unwrap();
