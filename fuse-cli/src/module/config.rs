@@ -76,7 +76,7 @@ pub(crate) fn review(text: &str) -> Reviewed {
     };
     reviewed.problems.extend(twice.into_iter().map(|path| Problem::error(path, "the key is there twice")));
     let mut document = Document::new(value);
-    while reviewed.problems.len() < PROBLEMS_MAX {
+    for _ in 0..PROBLEMS_MAX {
         match AppConfig::from_json(&document.text()) {
             Ok(app) => {
                 reviewed.paths =
@@ -85,7 +85,11 @@ pub(crate) fn review(text: &str) -> Reviewed {
                 return reviewed;
             }
             Err(Error::Config { path, what }) => {
-                reviewed.problems.push(Problem::error(document.original(&path), what.clone()));
+                let problem = Problem::error(document.original(&path), what.clone());
+                // A group may clash by its name and by its bit, which the parser says in the same words.
+                if !reviewed.problems.contains(&problem) {
+                    reviewed.problems.push(problem);
+                }
                 if !mend::mend(&mut document, &path, &what) {
                     break;
                 }
@@ -222,5 +226,87 @@ mod tests {
         assert_eq!(problems.len(), 1);
         assert!(problems[0].what.contains("line 2"), "{}", problems[0].what);
         assert_eq!(paths("[]").first().map(String::as_str), Some("$"));
+    }
+
+    /// A sound configuration with most of what one can hold.
+    fn sound() -> Value {
+        serde_json::json!({
+            "application": {
+                "name": "a", "description": "d", "max_modules": 3, "memory_pool_bytes": 0, "log_pool_bytes": 4096,
+                "metering": "both", "hal_groups": ["temp", "camera"], "events": {"A": 1, "B": 2},
+                "custom_groups": [
+                    {"name": "g", "bit": 8, "functions": [{"name": "f", "params": ["i32", "in"], "results": ["i64"]}]},
+                    {"name": "h", "bit": 9, "functions": []}
+                ]
+            },
+            "modules": [
+                {"name": "m", "binary": "m.wasm", "policy": {"capabilities": ["CAMERA", "g"], "memory_pages_max": 2,
+                    "stack_size": 8192, "activation_mask": ["EVENT"], "event_subscribe": ["A", "B"]}},
+                {"name": "n", "binary": "n.wasm", "policy": {"capabilities": 1, "fuel_quota": 9, "priority": 7}}
+            ]
+        })
+    }
+
+    /// All places of a document.
+    fn places(value: &Value, at: &str, out: &mut Vec<String>) {
+        out.push(at.into());
+        match value {
+            Value::Object(map) => map.iter().for_each(|(key, v)| places(v, &format!("{at}/{key}"), out)),
+            Value::Array(list) => {
+                list.iter().enumerate().for_each(|(i, v)| places(v, &format!("{at}/{i}"), out))
+            }
+            _ => {}
+        }
+    }
+
+    fn wrong() -> impl proptest::strategy::Strategy<Value = Value> {
+        let values = [
+            Value::Null,
+            true.into(),
+            (-1).into(),
+            0.into(),
+            8.into(),
+            40.into(),
+            99_999_999_999u64.into(),
+            1.5.into(),
+            "".into(),
+            "a".into(),
+            "g".into(),
+            "m".into(),
+            "CAMERA".into(),
+            "timer".into(),
+            "temp_get_reading".into(),
+            Value::Array(vec!["x".into(), 3.into()]),
+            serde_json::json!({}),
+            serde_json::json!({"name": "g", "bit": 8}),
+            "\u{7}".into(),
+            "x".repeat(70).into(),
+        ];
+        proptest::sample::select(values.to_vec())
+    }
+
+    proptest::proptest! {
+        /// Whatever is wrong, and however much: the review ends, and finds a problem exactly when the runtime does.
+        #[test]
+        fn a_review_agrees_with_the_runtime(
+            changes in proptest::collection::vec((proptest::prelude::any::<proptest::sample::Index>(), wrong()), 0..6),
+        ) {
+            let mut config = sound();
+            for (index, value) in changes {
+                let mut all = Vec::new();
+                places(&config, "", &mut all);
+                if let Some(place) = config.pointer_mut(index.get(&all).as_str()) {
+                    *place = value;
+                }
+            }
+            let text = config.to_string();
+            let reviewed = review(&text);
+            proptest::prop_assert_eq!(reviewed.problems.is_empty(), AppConfig::from_json(&text).is_ok());
+            // It goes on to the end, unless there is nothing to go on with.
+            proptest::prop_assert_eq!(reviewed.app.is_some(), config.is_object(), "{:#?}", reviewed.problems);
+            proptest::prop_assert!(reviewed.problems.len() < 60, "{:#?}", reviewed.problems);
+            let all: std::collections::BTreeSet<_> = reviewed.problems.iter().map(|p| (&p.path, &p.what)).collect();
+            proptest::prop_assert_eq!(all.len(), reviewed.problems.len(), "{:#?}", reviewed.problems);
+        }
     }
 }

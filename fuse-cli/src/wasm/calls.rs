@@ -319,4 +319,49 @@ mod tests {
         let bound = graph.bound(|_| Some(1)).unwrap();
         assert_eq!((bound.cost, bound.chain.len()), (100_000, 100_000));
     }
+
+    /// The same by the definition: every chain is followed. `None` when one comes back to itself.
+    fn naive(edges: &[BTreeSet<u32>], costs: &[u64], at: u32, above: &mut Vec<u32>) -> Option<u64> {
+        if above.contains(&at) {
+            return None;
+        }
+        above.push(at);
+        let mut dearest = 0;
+        for callee in &edges[at as usize] {
+            dearest = dearest.max(naive(edges, costs, *callee, above)?);
+        }
+        above.pop();
+        Some(costs[at as usize] + dearest)
+    }
+
+    proptest::proptest! {
+        /// Against the definition, on any graph: the same cost, by a chain that exists, or a cycle that exists.
+        #[test]
+        fn the_bound_is_that_of_the_definition(
+            edges in proptest::collection::vec(proptest::collection::btree_set(0u32..9, 0..3), 9),
+            costs in proptest::collection::vec(1u64..100, 9),
+            acyclic in proptest::bool::ANY,
+        ) {
+            let forward = |at: usize| edges[at].iter().copied().filter(|to| !acyclic || *to > at as u32).collect();
+            let edges: Vec<BTreeSet<u32>> = (0..edges.len()).map(forward).collect();
+            let functions = edges.iter().map(|calls| Function { calls: calls.clone(), ..Function::default() }).collect();
+            let names = (0..9).map(|f| (f, f.to_string())).collect();
+            let entries = BTreeMap::from([("module_step".to_owned(), 0)]);
+            let graph = CallGraph::new(0, functions, names, entries);
+            match (graph.bound(|f| Some(costs[f as usize])), naive(&edges, &costs, 0, &mut Vec::new())) {
+                (Ok(bound), Some(cost)) => {
+                    proptest::prop_assert_eq!(bound.cost, cost);
+                    proptest::prop_assert_eq!(bound.chain.iter().map(|f| costs[*f as usize]).sum::<u64>(), cost);
+                    proptest::prop_assert!(bound.chain.windows(2).all(|w| edges[w[0] as usize].contains(&w[1])));
+                }
+                (Err(Uncomputable::Recursion(cycle)), None) => {
+                    proptest::prop_assert!(cycle.len() > 1 && cycle.first() == cycle.last());
+                    let index = |name: &String| name.parse::<u32>().unwrap();
+                    let is_call = |w: &[String]| edges[index(&w[0]) as usize].contains(&index(&w[1]));
+                    proptest::prop_assert!(cycle.windows(2).all(is_call));
+                }
+                (found, expected) => proptest::prop_assert!(false, "{found:?}, by definition {expected:?}"),
+            }
+        }
+    }
 }
