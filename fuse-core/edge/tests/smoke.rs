@@ -41,6 +41,31 @@ fn fuel_is_exact() {
 }
 
 #[test]
+fn straight_code_cannot_run_past_its_fuel_unseen() {
+    let (mut rt, _) = runtime(Metering::Fuel);
+    let straight = format!("(module (func (export \"module_step\") {}))", "(drop (i32.const 1))".repeat(500));
+    let used = {
+        let id = rt.load("free", straight.as_bytes(), &Policy::default()).unwrap();
+        rt.start(id).unwrap();
+        rt.run_step(id).unwrap();
+        rt.module(id).unwrap().stats.fuel_last
+    };
+    assert!(used >= 500, "{used}");
+    for (quota, fits) in [(used, true), (used - 1, false), (10, false)] {
+        let policy = Policy { fuel_quota: quota, ..Policy::default() };
+        let id = rt.load(&format!("q{quota}"), straight.as_bytes(), &policy).unwrap();
+        rt.start(id).unwrap();
+        let result = rt.run_step(id).map_err(|e| e.kind());
+        assert_eq!(
+            result,
+            if fits { Ok(()) } else { Err(ErrorKind::QuotaExceeded) },
+            "quota {quota} of {used}"
+        );
+        assert_eq!(rt.module(id).unwrap().stats.fuel_last, quota);
+    }
+}
+
+#[test]
 fn custom_groups_see_checked_buffers() {
     let (mut rt, _) = runtime(Metering::Wall);
     let (sender, receiver) = std::sync::mpsc::channel();

@@ -42,6 +42,17 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     unsafe { host_panic() }
 }
 
+/// Parts of `alloc` come compiled for unwinding and name these two; with `panic = "abort"` nothing calls them.
+#[unsafe(no_mangle)]
+extern "C" fn rust_eh_personality() {}
+
+/// See [`rust_eh_personality`].
+#[unsafe(no_mangle)]
+extern "C" fn _Unwind_Resume() -> ! {
+    // SAFETY: does not return.
+    unsafe { host_panic() }
+}
+
 struct HostPlatform;
 
 impl Platform for HostPlatform {
