@@ -3,7 +3,9 @@
 
 use fuse_edge::TrapMode;
 use fuse_edge::artifact::Artifact;
-use wasmtime::{Caller, Config, Engine, InstancePre, Linker, Module, Store, TypedFunc};
+use wasmtime::{
+    Caller, Config, Engine, FuncType, InstancePre, Linker, Module, Store, TypedFunc, Val, ValType,
+};
 
 use crate::Result;
 
@@ -39,7 +41,8 @@ fn config(traps: TrapMode) -> Config {
             .signals_based_traps(false)
             .memory_reservation(0)
             .memory_guard_size(0)
-            .memory_reservation_for_growth(0),
+            .memory_reservation_for_growth(0)
+            .memory_may_move(false),
         TrapMode::Signals => config
             .signals_based_traps(true)
             .memory_reservation(4 << 30)
@@ -63,6 +66,17 @@ impl RawEngine {
         linker.func_wrap("env", "gpio_read", |mut caller: Caller<'_, Ctx>, pin: i32| {
             let value = (caller.data_mut().callback)(pin);
             value.map(|v| v as i32).map_err(|code| wasmtime::Error::msg(code.to_string()))
+        })?;
+        // A signature that is known at run time only.
+        let signature = FuncType::new(&engine, [ValType::I32], [ValType::I32]);
+        linker.func_new("env", "gpio_read_dynamic", signature, |mut caller, params, results| {
+            let pin = params.first().and_then(Val::i32).unwrap_or(0);
+            let value = (caller.data_mut().callback)(pin);
+            let value = value.map_err(|code| wasmtime::Error::msg(code.to_string()))?;
+            if let Some(result) = results.first_mut() {
+                *result = Val::I32(value as i32);
+            }
+            Ok(())
         })?;
         Ok(Self { engine, linker })
     }
