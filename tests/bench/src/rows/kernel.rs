@@ -12,7 +12,8 @@ use crate::report::{Bar, Row, Unit};
 use crate::sample::{Side, Summary, geometric_mean, interleave, thread_cpu_ns};
 
 /// The rows of this group beside those of each kernel.
-pub const IDS: &[&str] = &["kernel.mean", "kernel.mean.simd", "kernel.signals", "kernel.pulley"];
+pub const IDS: &[&str] =
+    &["kernel.mean", "kernel.mean.simd", "kernel.mean.signals", "kernel.signals", "kernel.pulley"];
 
 /// The forms of a kernel, each beside the native one.
 struct Forms {
@@ -30,7 +31,7 @@ struct Forms {
 pub fn rows(plan: &Plan) -> Result<Vec<Row>> {
     let mut native = Native::lock();
     let mut rows = Vec::new();
-    let mut ratios: [Vec<f64>; 4] = Default::default();
+    let mut ratios: [Vec<f64>; 5] = Default::default();
     for kernel in &KERNELS {
         let forms = measure(plan, kernel, &mut native).map_err(|e| format!("kernel {}: {e}", kernel.name))?;
         let rival = "the same C, native";
@@ -44,6 +45,7 @@ pub fn rows(plan: &Plan) -> Result<Vec<Row>> {
         ratios[1].push(ratio(&forms.simd, &forms.native));
         ratios[2].push(ratio(&forms.signals, &forms.simd));
         ratios[3].push(ratio(&forms.pulley, &forms.wasm));
+        ratios[4].push(ratio(&forms.signals, &forms.native));
     }
     let mean = |id: &str, figure: &str, ratios: &[f64]| {
         Row::new(id, figure, Unit::Ratio, Summary::exact(geometric_mean(ratios)))
@@ -56,6 +58,14 @@ pub fn rows(plan: &Plan) -> Result<Vec<Row>> {
     rows.push(
         mean("kernel.mean.simd", "all seven with vectors (-msimd128) against native, geometric mean", &ratios[1])
             .bar(Bar::AtMost { limit: 1.5 }),
+    );
+    rows.push(
+        mean(
+            "kernel.mean.signals",
+            "all seven with vectors, trap mode signals, against native, geometric mean",
+            &ratios[4],
+        )
+        .bar(Bar::AtMost { limit: 1.5 }),
     );
     rows.push(mean(
         "kernel.signals",

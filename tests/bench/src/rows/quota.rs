@@ -149,7 +149,7 @@ fn false_kills(plan: &Plan) -> Result<Row> {
     bind(core)?;
     let counted = steps_beside_a_busy_process(plan, core);
     sched_setaffinity(None, &free)?;
-    let (killed, slow, cpu) = counted?;
+    let Beside { killed, starved, slow, cpu } = counted?;
     let mut row = Row::new(
         "quota.false_kills",
         "0.18 ms steps under a 1 ms quota beside a busy process on the core: steps ended",
@@ -159,35 +159,50 @@ fn false_kills(plan: &Plan) -> Result<Row> {
     row.rival = "steps that a quota of wall time would have ended".into();
     row.rival_measured = Some(Summary::exact(slow));
     Ok(row.bar(Bar::AtMost { limit: 0.0 }).note(format!(
-        "{} steps of {:.0} µs CPU time (median); step thread, watchdog and busy process share one core.",
+        "{} steps of {:.0} µs CPU time (median); step thread, watchdog and busy process share one core. Of the \
+         steps that were ended, {starved:.0} had lasted ten quotas of wall time, where the quota ends a step whatever \
+         CPU time it had: a core with more than one busy process beside.",
         plan.busy_steps,
         Summary::of(cpu).median / 1e3
     )))
 }
 
-/// Steps ended by the quota, steps that took longer than it by the clock on the wall, and the CPU time of each.
-fn steps_beside_a_busy_process(plan: &Plan, core: usize) -> Result<(f64, f64, Vec<f64>)> {
+/// What became of the steps beside a busy process.
+#[derive(Default)]
+struct Beside {
+    /// Ended by the quota.
+    killed: f64,
+    /// Of these, after ten quotas of wall time.
+    starved: f64,
+    /// Longer than the quota by the clock on the wall.
+    slow: f64,
+    /// CPU time of each, in nanoseconds.
+    cpu: Vec<f64>,
+}
+
+fn steps_beside_a_busy_process(plan: &Plan, core: usize) -> Result<Beside> {
     let step = calibrated()?;
     let policy = Policy { cpu_quota_us: BUSY_QUOTA_US, ..Policy::default() };
     let rt = runtime(1, TrapMode::Explicit, StepTiming::Sampled)?;
     let mut single = Single::within(rt, &step, &policy)?;
     let _busy = Busy::start(core)?;
-    let (mut killed, mut slow, mut cpu) = (0.0, 0.0, Vec::new());
+    let mut beside = Beside::default();
+    let quota = Duration::from_micros(u64::from(BUSY_QUOTA_US));
     for _ in 0..plan.busy_steps {
         let (wall, used) = (Instant::now(), thread_cpu_ns());
         let result = single.runtime.run_step(single.module);
-        cpu.push(thread_cpu_ns() - used);
-        if wall.elapsed() > Duration::from_micros(u64::from(BUSY_QUOTA_US)) {
-            slow += 1.0;
-        }
+        beside.cpu.push(thread_cpu_ns() - used);
+        let wall = wall.elapsed();
+        beside.slow += f64::from(u8::from(wall > quota));
         match result {
             Ok(()) => {}
             Err(e) if e.kind() == ErrorKind::QuotaExceeded => {
-                killed += 1.0;
+                beside.killed += 1.0;
+                beside.starved += f64::from(u8::from(wall >= quota * 10));
                 single.runtime.restart_module(single.module)?;
             }
             Err(e) => return Err(e.into()),
         }
     }
-    Ok((killed, slow, cpu))
+    Ok(beside)
 }
