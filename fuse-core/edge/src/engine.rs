@@ -68,7 +68,7 @@ impl Settings {
     pub(crate) fn hash(self) -> String {
         let text = format!(
             "fuse-settings-1 metering={} traps={} simd=1 bulk=1 multi-value=1 reference-types=1 tail-call=1 \
-             threads=0 memory64=0 multi-memory=0 relaxed-simd=0 gc=0 exceptions=0 init-cow=0 unwind=0 opt=speed",
+             threads=0 memory64=0 multi-memory=0 relaxed-simd=0 gc=0 exceptions=0 init-cow=0 may-move=0 unwind=0 opt=speed",
             self.metering.name(),
             self.traps.name()
         );
@@ -99,7 +99,10 @@ impl Settings {
                     .signals_based_traps(false)
                     .memory_reservation(0)
                     .memory_guard_size(0)
-                    .memory_reservation_for_growth(0);
+                    .memory_reservation_for_growth(0)
+                    // `MemoryReserve` takes the whole budget at once. So the compiler keeps the address of the
+                    // memory in a register, where it would load it again for each access.
+                    .memory_may_move(false);
             }
             TrapMode::Signals => {
                 config

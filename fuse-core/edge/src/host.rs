@@ -250,6 +250,9 @@ pub(crate) fn func_type(engine: &wasmtime::Engine, decl: &FunctionDecl) -> FuncT
     FuncType::new(engine, params.flatten(), decl.result.map(val_type))
 }
 
+/// Parameters that most host functions do with.
+const PARAMS_FEW: usize = 3;
+
 /// Defines a function of a host group; `index` is its place in [`Hal::functions`].
 pub(crate) fn link_custom(
     linker: &mut Linker<Ctx>,
@@ -261,7 +264,13 @@ pub(crate) fn link_custom(
     let params: Vec<Param> = decl.params.clone();
     let result = decl.result;
     let call = move |caller: Caller<'_, Ctx>, raw: &mut [core::mem::MaybeUninit<ValRaw>]| {
-        call_custom(caller, raw, &params, result, capability, index)
+        // Most functions have few parameters, and making room for all that are possible would cost more than the
+        // rest of the call.
+        if params.len() <= PARAMS_FEW {
+            call_custom::<PARAMS_FEW>(caller, raw, &params, result, capability, index)
+        } else {
+            call_custom::<PARAMS_MAX>(caller, raw, &params, result, capability, index)
+        }
     };
     // SAFETY: `ty` was made from `decl.params` and `decl.result`, and `call_custom` reads and writes `raw` by the
     // same two: as many values as the type has parameters, each by its type, then one result.
@@ -278,7 +287,9 @@ fn read_value(raw: ValRaw, ty: ValueType) -> Value {
     }
 }
 
-fn call_custom(
+/// `params` are at most `N`.
+#[inline]
+fn call_custom<const N: usize>(
     mut caller: Caller<'_, Ctx>,
     raw: &mut [core::mem::MaybeUninit<ValRaw>],
     params: &[Param],
@@ -287,7 +298,7 @@ fn call_custom(
     index: usize,
 ) -> wasmtime::Result<()> {
     caller.data_mut().require(capability)?;
-    let mut arguments = [const { Argument::Value(Value::I32(0)) }; PARAMS_MAX];
+    let mut arguments = [const { Argument::Value(Value::I32(0)) }; N];
     let mut next = 0;
     let mut take = || {
         // SAFETY: wasmtime initialises as many values as the function's type has parameters, and each

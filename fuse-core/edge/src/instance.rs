@@ -220,7 +220,7 @@ struct Lease<'a> {
 impl Drop for Lease<'_> {
     #[inline]
     fn drop(&mut self) {
-        *self.home = self.store.data_mut().host.take();
+        core::mem::swap(self.home, &mut self.store.data_mut().host);
         if self.armed
             && let Some(host) = self.home
         {
@@ -399,7 +399,7 @@ impl Run {
         if let Some(fuel) = self.fuel {
             store.set_fuel(fuel)?;
         }
-        let mut host = home.take().ok_or_else(stopped)?;
+        let host = home.as_mut().ok_or_else(stopped)?;
         let armed = self.wall_us != 0;
         let ctx = store.data_mut();
         if armed {
@@ -410,7 +410,8 @@ impl Run {
         } else {
             ctx.token = QuotaToken::NONE;
         }
-        ctx.host = Some(host);
+        // Both ways by swapping: no value can be lost, so none has to be dropped.
+        core::mem::swap(home, &mut ctx.host);
         let lease = Lease { store, home, armed };
         call(&mut *lease.store)
     }

@@ -36,11 +36,13 @@ impl<K: Ord + Copy> SlotQueue<K> {
         self.heap.first().copied()
     }
 
+    #[inline]
     pub(crate) fn contains(&self, slot: u32) -> bool {
         self.position.get(slot as usize).is_some_and(|p| *p != ABSENT)
     }
 
     /// Puts the slot in, or moves it to its new key. Room must have been [reserved](Self::reserve).
+    #[inline]
     pub(crate) fn put(&mut self, slot: u32, key: K) {
         match self.position[slot as usize] {
             ABSENT => {
@@ -50,13 +52,18 @@ impl<K: Ord + Copy> SlotQueue<K> {
                 self.up(last);
             }
             at => {
-                self.heap[at as usize].0 = key;
+                let place = &mut self.heap[at as usize].0;
+                if *place == key {
+                    return;
+                }
+                *place = key;
                 let at = self.up(at as usize);
                 self.down(at);
             }
         }
     }
 
+    #[inline]
     pub(crate) fn pop(&mut self) -> Option<(K, u32)> {
         let first = self.peek()?;
         self.remove_at(0);

@@ -415,14 +415,22 @@ impl Runtime {
     /// Brings posts to the latches. Nothing but one load when there are none.
     #[inline]
     fn deliver_events(&mut self) {
-        let Some(host) = &mut self.host else { return };
+        if self.host().pending.peek() != EventMask::NONE {
+            let now = self.host().platform.timestamp_us();
+            self.deliver_events_at(now);
+        }
+    }
+
+    /// The same at a time, in µs of the platform's clock, that has just been read.
+    #[inline]
+    fn deliver_events_at(&mut self, now_us: u64) {
+        let Some(host) = &self.host else { return };
         let events = host.pending.take();
         if events == EventMask::NONE {
             return;
         }
-        let now = host.platform.timestamp_us();
         let pending = &host.pending;
-        self.schedule.deliver(events, |event| pending.take_time(event).unwrap_or(now).min(now));
+        self.schedule.deliver(events, |event| pending.take_time(event).unwrap_or(now_us).min(now_us));
     }
 }
 

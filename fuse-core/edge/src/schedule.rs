@@ -43,14 +43,17 @@ struct Entry {
 
 impl Entry {
     /// Active, and woken by events.
+    #[inline]
     fn listens(&self) -> bool {
         self.active && self.activation.contains(Activation::EVENT)
     }
 
+    #[inline]
     fn has_interval(&self) -> bool {
         self.activation.contains(Activation::INTERVAL)
     }
 
+    #[inline]
     fn due_us(&self) -> u64 {
         self.last_start_us.map_or(0, |start| start.saturating_add(self.interval_us))
     }
@@ -122,10 +125,12 @@ impl Schedule {
         }
     }
 
+    #[inline]
     fn entry(&self, slot: u32) -> Option<&Entry> {
         self.entries.get(slot as usize)?.as_ref()
     }
 
+    #[inline]
     fn entry_mut(&mut self, slot: u32) -> Option<&mut Entry> {
         self.entries.get_mut(slot as usize)?.as_mut()
     }

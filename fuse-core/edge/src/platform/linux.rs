@@ -1,5 +1,5 @@
-//! Linux: the monotonic clock, and quotas enforced by a watchdog thread, without signals and without a system
-//! call in each step.
+//! Linux: the monotonic clock, and quotas enforced by a watchdog thread, without signals. Steps in a row make one
+//! system call in 50 µs, not one each.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -11,18 +11,32 @@ mod ticks;
 mod watchdog;
 
 use ticks::Ticks;
-use watchdog::Watch;
+use watchdog::{Call, FRESH_NS, Watch};
 
 /// The platform of Linux hosts.
 ///
 /// Time is `CLOCK_MONOTONIC`. A quota limits the CPU time of the stepping thread: when it has passed as wall time,
 /// a watchdog thread reads that thread's CPU clock and waits for what is missing, up to ten times the quota of
-/// wall time. The watchdog sleeps while nothing is armed, and ends with the runtime.
+/// wall time. A step reads the CPU clock itself (about 0.5 µs) only when the last reading is older than 50 µs.
+/// The watchdog sleeps while nothing is armed, and ends with the runtime.
 #[derive(Debug)]
 pub struct LinuxPlatform {
     ticks: &'static Ticks,
     watch: Arc<Watch>,
     thread: Option<JoinHandle<()>>,
+    /// The newest reading of a stepping thread's CPU clock.
+    reading: Reading,
+    /// How old it may be when a step begins, in ticks.
+    fresh: u64,
+}
+
+/// What a thread's CPU clock said, and when.
+#[derive(Clone, Copy, Debug, Default)]
+struct Reading {
+    /// 0 = none yet.
+    clock: libc::clockid_t,
+    cpu_ns: u64,
+    at: u64,
 }
 
 impl LinuxPlatform {
@@ -32,7 +46,29 @@ impl LinuxPlatform {
     /// When the kernel lacks a clock that it needs.
     pub fn new() -> Result<Self, PlatformError> {
         let ticks = Ticks::get()?;
-        Ok(Self { ticks, watch: Arc::new(Watch::new()), thread: None })
+        let fresh = ticks.of_ns(FRESH_NS);
+        Ok(Self { ticks, watch: Arc::new(Watch::new()), thread: None, reading: Reading::default(), fresh })
+    }
+
+    /// A step begins: the time in ticks, and the most that the thread's CPU clock can say now.
+    #[inline]
+    fn begin(&mut self, clock: libc::clockid_t) -> (u64, u64) {
+        let now = self.ticks.now();
+        let age = now.wrapping_sub(self.reading.at);
+        if self.reading.clock == clock && age <= self.fresh {
+            return (now, self.reading.cpu_ns.saturating_add(self.ticks.to_ns(age)));
+        }
+        self.read(clock)
+    }
+
+    #[cold]
+    fn read(&mut self, clock: libc::clockid_t) -> (u64, u64) {
+        // The time before the reading, so that the CPU time since then is never more than the time since then.
+        let at = self.ticks.now();
+        // A clock that cannot be read counts from its end, so that nothing seems used: a quota of wall time.
+        let cpu_ns = sys::clock_ns(clock).unwrap_or(u64::MAX);
+        self.reading = Reading { clock, cpu_ns, at };
+        (self.ticks.now(), cpu_ns)
     }
 }
 
@@ -61,7 +97,9 @@ impl Platform for LinuxPlatform {
     #[inline]
     fn quota_arm(&mut self, quota_us: u32, token: QuotaToken) {
         let quota = self.ticks.of_ns(u64::from(quota_us) * 1000);
-        self.watch.arm(token, self.ticks.now(), quota, sys::thread_clock());
+        let clock = sys::thread_clock();
+        let (start, cpu_ns) = self.begin(clock);
+        self.watch.arm(Call { token: token.to_u64(), start, quota, clock, cpu_ns });
     }
 
     #[inline]

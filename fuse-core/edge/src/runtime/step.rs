@@ -55,18 +55,25 @@ impl Runtime {
             return Err(self.is_stopped("tick"));
         }
         self.outcomes.clear();
-        let now = self.now_us();
-        self.deliver_events();
+        let mut raw = self.host().platform.timestamp_us();
+        let mut now = self.clock.read(raw);
+        self.deliver_events_at(raw);
         self.schedule.begin_tick(now);
+        // Reading the clock costs about as much as an empty step: once, and again only after a step ran.
+        let mut stale = false;
         while let Some((slot, cause)) = self.schedule.next() {
             let id = ModuleId::new(slot, self.slots[slot as usize].generation);
-            if let Cause::Events { since_us } = cause {
-                self.record_latency(id, since_us);
+            if stale && (cause != Cause::Interval || self.schedule.wants_time(slot)) {
+                raw = self.host().platform.timestamp_us();
+                now = self.clock.read(raw);
             }
-            let start = if self.schedule.wants_time(slot) { self.now_us() } else { now };
+            if let Cause::Events { since_us } = cause {
+                self.record_latency(id, raw, since_us);
+            }
             let result = self.run(id, Entry::Step);
+            stale = true;
             if result.is_ok() {
-                self.schedule.completed(slot, start);
+                self.schedule.completed(slot, now);
             }
             self.outcomes.push(StepOutcome { module: id, result: result.map_err(|e| e.kind()) });
             self.deliver_events();
@@ -88,10 +95,9 @@ impl Runtime {
     }
 
     #[inline]
-    fn record_latency(&mut self, id: ModuleId, since_us: u64) {
-        let now = self.host().platform.timestamp_us();
+    fn record_latency(&mut self, id: ModuleId, now_us: u64, since_us: u64) {
         if let Ok(loaded) = self.loaded_mut(id) {
-            loaded.stats.event_latency.record(now.saturating_sub(since_us).saturating_mul(1000));
+            loaded.stats.event_latency.record(now_us.saturating_sub(since_us).saturating_mul(1000));
         }
     }
 

@@ -4,10 +4,10 @@
 //! late does it wake it, with the one system call that a step can make. The watchdog sleeps to the deadline of
 //! what runs; when nothing runs, it looks again after one quota for a while, then sleeps until it is woken.
 //!
-//! At a deadline it compares the CPU time that the step has certainly used with its quota. It knows that time
-//! from two readings of the stepping thread's CPU clock, one at its last wake before the step and one now: the
-//! difference, less all the time between that wake and the start of the step. This may be too little, never too
-//! much, so that no step is ended for what others did on its core.
+//! At a deadline it compares the CPU time that the step has certainly used with its quota: what the stepping
+//! thread's CPU clock says now, less the most that it can have said when the step began. That bound comes from a
+//! reading that is at most [`FRESH_NS`] older than the step, so the time may come out that much too short, never
+//! too long: no step is ended for what others did on its core.
 
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering, compiler_fence, fence};
 
@@ -19,8 +19,12 @@ use crate::platform::{QuotaExpiry, QuotaToken};
 const IDLE_WAKES: u32 = 16;
 /// A step is ended after this many quotas of wall time, whatever CPU time it had.
 const WALL_QUOTAS: u64 = 10;
-/// Shortest time between two looks at the same step, in nanoseconds.
+/// Shortest time between two looks at the same step past its deadline, in nanoseconds. It doubles, up to a tenth of
+/// the quota, when the step had no CPU time in between: a watchdog that shares its core must not keep it.
 const RECHECK_NS: u64 = 50_000;
+/// How old a reading of the stepping thread's CPU clock may be when a step begins, in nanoseconds. A reading is a
+/// system call (about 0.5 µs), so steps in a row must share one; what the thread did since is not known.
+pub(super) const FRESH_NS: u64 = 50_000;
 const NEVER: u64 = u64::MAX;
 
 /// Written by the stepping thread, on a cache line of its own.
@@ -32,6 +36,8 @@ struct StepLine {
     start: AtomicU64,
     quota: AtomicU64,
     clock: AtomicI32,
+    /// The most that `clock` can have said at `start`, in nanoseconds.
+    cpu_ns: AtomicU64,
 }
 
 /// Written by the watchdog.
@@ -54,13 +60,26 @@ pub(super) struct Watch {
     watch: WatchLine,
 }
 
-/// A call as the watchdog sees it.
+/// A call under a quota.
 #[derive(Clone, Copy)]
-struct Call {
-    token: u64,
-    start: u64,
-    quota: u64,
-    clock: libc::clockid_t,
+pub(super) struct Call {
+    /// The number of its token; not 0.
+    pub(super) token: u64,
+    /// When it starts, in ticks.
+    pub(super) start: u64,
+    /// In ticks.
+    pub(super) quota: u64,
+    /// The clock of the stepping thread's CPU time.
+    pub(super) clock: libc::clockid_t,
+    /// The most that the clock can say at `start`, in nanoseconds.
+    pub(super) cpu_ns: u64,
+}
+
+impl Call {
+    /// CPU time in nanoseconds that the call has certainly used. A thread that is gone has used it all.
+    fn used_ns(&self) -> u64 {
+        sys::clock_ns(self.clock).map_or(u64::MAX, |now| now.saturating_sub(self.cpu_ns))
+    }
 }
 
 impl Watch {
@@ -73,12 +92,13 @@ impl Watch {
     }
 
     #[inline]
-    pub(super) fn arm(&self, token: QuotaToken, start: u64, quota: u64, clock: libc::clockid_t) {
+    pub(super) fn arm(&self, call: Call) {
         let step = &self.step;
-        step.start.store(start, Ordering::Relaxed);
-        step.quota.store(quota, Ordering::Relaxed);
-        step.clock.store(clock, Ordering::Relaxed);
-        step.token.store(token.to_u64(), Ordering::Release);
+        step.start.store(call.start, Ordering::Relaxed);
+        step.quota.store(call.quota, Ordering::Relaxed);
+        step.clock.store(call.clock, Ordering::Relaxed);
+        step.cpu_ns.store(call.cpu_ns, Ordering::Relaxed);
+        step.token.store(call.token, Ordering::Release);
         // The token must be visible before the wake time is read: either this thread sees that the watchdog
         // sleeps too long, or the watchdog sees the token before it sleeps.
         if self.watch.asymmetric.load(Ordering::Relaxed) {
@@ -86,7 +106,7 @@ impl Watch {
         } else {
             fence(Ordering::SeqCst);
         }
-        if start.saturating_add(quota) < self.watch.next_wake.load(Ordering::Relaxed) {
+        if call.start.saturating_add(call.quota) < self.watch.next_wake.load(Ordering::Relaxed) {
             self.wake();
         }
     }
@@ -123,6 +143,7 @@ impl Watch {
                 start: self.step.start.load(Ordering::Relaxed),
                 quota: self.step.quota.load(Ordering::Relaxed),
                 clock: self.step.clock.load(Ordering::Relaxed),
+                cpu_ns: self.step.cpu_ns.load(Ordering::Relaxed),
             };
             fence(Ordering::Acquire);
             if self.step.token.load(Ordering::Relaxed) == token {
@@ -143,56 +164,11 @@ impl Watch {
     }
 }
 
-/// One reading of a thread's CPU clock, and when it was made.
-#[derive(Clone, Copy)]
-struct Sample {
-    clock: libc::clockid_t,
-    cpu_ns: u64,
-    at: u64,
-}
-
-/// What the watchdog knows of the CPU time of the stepping thread.
-struct Usage<'a> {
-    ticks: &'a Ticks,
-    /// The newest sample.
-    last: Option<Sample>,
-    /// The call that `base_ns` and `base_cpu_ns` are for.
-    token: u64,
-    /// CPU time that the call had certainly used when the clock read `base_cpu_ns`.
-    base_ns: u64,
-    base_cpu_ns: u64,
-}
-
-impl Usage<'_> {
-    /// Reads the clock; `None` when the thread is gone.
-    fn sample(&mut self, clock: libc::clockid_t) -> Option<Sample> {
-        let cpu_ns = sys::clock_ns(clock)?;
-        let sample = Sample { clock, cpu_ns, at: self.ticks.now() };
-        self.last = Some(sample);
-        Some(sample)
-    }
-
-    /// CPU time in nanoseconds that the call has certainly used. A thread that is gone has used it all.
-    fn of(&mut self, call: Call) -> u64 {
-        let before = self.last.filter(|s| s.clock == call.clock);
-        let Some(now) = self.sample(call.clock) else { return u64::MAX };
-        if self.token != call.token {
-            self.token = call.token;
-            self.base_cpu_ns = now.cpu_ns;
-            self.base_ns = before.map_or(0, |before| {
-                let idle = self.ticks.to_ns(call.start.saturating_sub(before.at));
-                now.cpu_ns.saturating_sub(before.cpu_ns).saturating_sub(idle)
-            });
-        }
-        self.base_ns + now.cpu_ns.saturating_sub(self.base_cpu_ns)
-    }
-}
-
 /// The watchdog's life.
 pub(super) fn run(watch: &Watch, ticks: &Ticks, expiry: &QuotaExpiry) {
     sys::become_punctual();
-    let mut usage = Usage { ticks, last: None, token: 0, base_ns: 0, base_cpu_ns: 0 };
     let (mut idle_wakes, mut pace) = (0, 0);
+    let mut late = Late::default();
     while !watch.watch.stop.load(Ordering::SeqCst) {
         let seen = watch.watch.wakes.load(Ordering::SeqCst);
         let call = watch.call();
@@ -200,13 +176,10 @@ pub(super) fn run(watch: &Watch, ticks: &Ticks, expiry: &QuotaExpiry) {
             Some(call) => {
                 idle_wakes = 0;
                 pace = call.quota;
-                look_at(call, ticks, &mut usage, expiry)
+                look_at(call, ticks, &mut late, expiry)
             }
             None if idle_wakes < IDLE_WAKES && pace > 0 => {
                 idle_wakes += 1;
-                if let Some(last) = usage.last {
-                    usage.sample(last.clock);
-                }
                 ticks.now().saturating_add(pace)
             }
             None => NEVER,
@@ -220,21 +193,55 @@ pub(super) fn run(watch: &Watch, ticks: &Ticks, expiry: &QuotaExpiry) {
     }
 }
 
+/// A call that was found past its deadline.
+#[derive(Default)]
+struct Late {
+    token: u64,
+    used_ns: u64,
+    wait_ns: u64,
+}
+
+impl Late {
+    /// How long to wait at least until the next look at this call, in nanoseconds.
+    fn wait_ns(&mut self, token: u64, used_ns: u64, quota_ns: u64) -> u64 {
+        let stands = self.token == token && self.used_ns == used_ns;
+        let wait_ns = if stands { self.wait_ns.saturating_mul(2) } else { RECHECK_NS };
+        *self = Self { token, used_ns, wait_ns: wait_ns.min(RECHECK_NS.max(quota_ns / 10)) };
+        self.wait_ns
+    }
+}
+
 /// Decides about a running call: ends it if it is over its quota. Returns when to look again.
-fn look_at(call: Call, ticks: &Ticks, usage: &mut Usage<'_>, expiry: &QuotaExpiry) -> u64 {
+fn look_at(call: Call, ticks: &Ticks, late: &mut Late, expiry: &QuotaExpiry) -> u64 {
     let now = ticks.now();
-    let used_ns = usage.of(call);
     let deadline = call.start.saturating_add(call.quota);
     if now < deadline {
         return deadline;
     }
     let quota_ns = ticks.to_ns(call.quota);
-    let recheck = ticks.of_ns(RECHECK_NS.max(quota_ns / 10));
     let wall_end = call.start.saturating_add(call.quota.saturating_mul(WALL_QUOTAS));
-    if used_ns >= quota_ns || now >= wall_end {
+    let used_ns = call.used_ns();
+    let missing_ns = quota_ns.saturating_sub(used_ns);
+    let wait_ns = missing_ns.max(late.wait_ns(call.token, used_ns, quota_ns));
+    let next = now.saturating_add(ticks.of_ns(wait_ns));
+    if missing_ns == 0 || now >= wall_end {
         expiry.expire(QuotaToken::from_u64(call.token));
-        return now.saturating_add(recheck);
+        return next;
     }
-    let missing = ticks.of_ns(quota_ns - used_ns);
-    now.saturating_add(missing.max(recheck)).min(wall_end)
+    next.min(wall_end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looks_at_a_call_that_stands_get_rarer() {
+        let mut late = Late::default();
+        let mut wait = |token, used_ns, quota_ns| late.wait_ns(token, used_ns, quota_ns) / 1000;
+        assert_eq!([1, 1, 1].map(|_| wait(1, 7, 1_000_000)), [50, 100, 100], "up to a tenth of the quota");
+        assert_eq!([2, 2, 2].map(|token| wait(token, 7, 10_000_000)), [50, 100, 200], "another call begins anew");
+        assert_eq!(wait(2, 8, 10_000_000), 50, "and so does one that had CPU time");
+        assert_eq!([3, 3].map(|token| wait(token, 0, 1_000)), [50, 50]);
+    }
 }
