@@ -208,6 +208,11 @@ fn a_late_expiry_hits_nobody_else() {
             &Policy { cpu_quota_us: 0, ..policy() },
         )
         .unwrap();
+    // It asks the host, where an expiry is looked for as well.
+    let caller = step("(drop (call $host (i32.const 1)))", "");
+    let caller = compiled(&caller, Target::default_here());
+    let caller = rt.load("caller", &caller, &Policy { cpu_quota_us: 60_000_000, ..policy() }).unwrap();
+    rt.start(caller).unwrap();
     rt.start(racer).unwrap();
     rt.start(long).unwrap();
     for _ in 0..RUNS {
@@ -219,6 +224,7 @@ fn a_late_expiry_hits_nobody_else() {
                 rt.restart_module(racer).unwrap();
             }
         }
+        rt.run_step(caller).unwrap();
         rt.run_step(long).unwrap();
         rt.run_step(neighbour).unwrap();
         assert_eq!(rt.module(racer).unwrap().state, ModuleState::Running);

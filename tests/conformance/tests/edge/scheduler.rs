@@ -82,6 +82,8 @@ impl Model {
 #[derive(Default)]
 struct World {
     modules: Vec<Model>,
+    /// Ids of modules that were unloaded.
+    gone: Vec<ModuleId>,
     clock: ManualClock,
     /// The latest time seen.
     now: u64,
@@ -294,6 +296,7 @@ impl Pair {
             Op::Unload(_) => {
                 self.rt.unload(id).unwrap();
                 self.world.modules.remove(index);
+                self.world.gone.push(id);
                 prop_assert_eq!(
                     self.rt.run_step(id).unwrap_err().kind(),
                     if stopped { ErrorKind::WrongState } else { ErrorKind::NotFound }
@@ -350,6 +353,9 @@ impl Pair {
             prop_assert_eq!(info.latch.bits(), module.latch, "latch of {}", info.name);
         }
         prop_assert_eq!(self.rt.modules().count(), self.world.modules.len());
+        for id in &self.world.gone {
+            prop_assert!(self.rt.module(*id).is_err(), "{id} names a module again");
+        }
         Ok(())
     }
 }
