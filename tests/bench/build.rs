@@ -21,6 +21,7 @@ fn main() {
         .warnings(true)
         .compile("kernels");
     let version = build.get_compiler().to_command().arg("--version").output();
-    let version = version.map(|out| String::from_utf8_lossy(&out.stdout).lines().next().unwrap_or_default().to_owned());
+    let version =
+        version.map(|out| String::from_utf8_lossy(&out.stdout).lines().next().unwrap_or_default().to_owned());
     println!("cargo:rustc-env=FUSE_BENCH_CC={}", version.unwrap_or_else(|_| "unknown".into()));
 }

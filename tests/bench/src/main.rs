@@ -75,7 +75,10 @@ fn run(arguments: &Arguments) -> Result<()> {
     }
     print!("{markdown}");
     let (met, missed) = table.score();
-    println!("\n{met} bars met, {missed} missed; the table is in {0}/edge.md and {0}/edge.json", out.display());
+    println!(
+        "\n{met} bars met, {missed} missed; the table is in {0}/edge.md and {0}/edge.json",
+        out.display()
+    );
     for row in table.rows.iter().filter(|row| row.verdict == Verdict::Missed) {
         println!("missed: {}", row.figure);
     }

@@ -292,9 +292,10 @@ mod tests {
     #[test]
     fn figures_are_shown_in_a_unit_that_fits() {
         let show = |v| Unit::Nanoseconds.show(v);
-        assert_eq!([show(12.34), show(1234.0), show(56_780.0), show(2.5e6)], [
-            "12.3 ns", "1.23 µs", "56.8 µs", "2.50 ms"
-        ]);
+        assert_eq!(
+            [show(12.34), show(1234.0), show(56_780.0), show(2.5e6)],
+            ["12.3 ns", "1.23 µs", "56.8 µs", "2.50 ms"]
+        );
         assert_eq!(Unit::Bytes.show(65_536.0), "64.0 KiB");
     }
 }

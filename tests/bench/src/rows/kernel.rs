@@ -56,8 +56,12 @@ pub fn rows(plan: &Plan) -> Result<Vec<Row>> {
             .note("CPU time of the thread; checksums compared with the native ones. Common instructions (x86-64-v2), trap mode explicit."),
     );
     rows.push(
-        mean("kernel.mean.simd", "all seven with vectors (-msimd128) against native, geometric mean", &ratios[1])
-            .bar(Bar::AtMost { limit: 1.5 }),
+        mean(
+            "kernel.mean.simd",
+            "all seven with vectors (-msimd128) against native, geometric mean",
+            &ratios[1],
+        )
+        .bar(Bar::AtMost { limit: 1.5 }),
     );
     rows.push(
         mean(
@@ -73,8 +77,12 @@ pub fn rows(plan: &Plan) -> Result<Vec<Row>> {
         &ratios[2],
     ));
     rows.push(
-        mean("kernel.pulley", "Pulley (interpreter) against native code of the same module, geometric mean", &ratios[3])
-            .note("without vectors."),
+        mean(
+            "kernel.pulley",
+            "Pulley (interpreter) against native code of the same module, geometric mean",
+            &ratios[3],
+        )
+        .note("without vectors."),
     );
     Ok(rows)
 }

@@ -23,8 +23,7 @@ pub const IDS: &[&str] = &["life.load", "life.load_signals", "memory.idle"];
 pub fn rows(plan: &Plan) -> Result<Vec<Row>> {
     let source = two_kilobytes();
     let wasm = wat::parse_str(&source)?;
-    let (explicit, signals) =
-        (artifact(&wasm, TrapMode::Explicit)?, artifact(&wasm, TrapMode::Signals)?);
+    let (explicit, signals) = (artifact(&wasm, TrapMode::Explicit)?, artifact(&wasm, TrapMode::Signals)?);
     let policy = Policy::default();
     let engine = RawEngine::new(TrapMode::Explicit)?;
     let mut rt = runtime(1, TrapMode::Explicit, StepTiming::Sampled)?;
@@ -65,7 +64,8 @@ fn cycle(rt: &mut fuse_edge::Runtime, artifact: &[u8], policy: &Policy) -> Resul
 
 /// Measured in processes of their own, so that memory which others have used and freed does not hide it.
 fn memory(plan: &Plan) -> Result<Row> {
-    let (fuse, raw) = (measured_apart("fuse", plan.memory_modules)?, measured_apart("raw", plan.memory_modules)?);
+    let (fuse, raw) =
+        (measured_apart("fuse", plan.memory_modules)?, measured_apart("raw", plan.memory_modules)?);
     let row = Row::new(
         "memory.idle",
         "memory per idle loaded module beyond its linear memory (RSS)",

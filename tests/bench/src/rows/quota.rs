@@ -50,7 +50,9 @@ fn overshoot(plan: &Plan, quota_us: u32, id: &str, name: &str) -> Result<[Row; 2
         let (cpu, wall) = (thread_cpu_ns() - cpu, wall.elapsed());
         match result {
             Err(e) if e.kind() == ErrorKind::QuotaExceeded => {}
-            other => return Err(format!("an endless loop under a quota of {name} ended so: {other:?}").into()),
+            other => {
+                return Err(format!("an endless loop under a quota of {name} ended so: {other:?}").into());
+            }
         }
         by_cpu.push(cpu - nanos(quota));
         by_wall.push(nanos(wall) - nanos(quota));
@@ -132,7 +134,8 @@ fn spinner(rounds: u32) -> String {
 /// A module whose step takes 0.18 ms of CPU time on this core.
 fn calibrated() -> Result<Vec<u8>> {
     const PROBE: u32 = 200_000;
-    let mut probe = Single::new(&artifact(spinner(PROBE).as_bytes(), TrapMode::Explicit)?, &Policy::default())?;
+    let mut probe =
+        Single::new(&artifact(spinner(PROBE).as_bytes(), TrapMode::Explicit)?, &Policy::default())?;
     let times = (0..200).map(|_| {
         let start = thread_cpu_ns();
         probe.step();

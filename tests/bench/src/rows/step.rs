@@ -82,7 +82,9 @@ fn empty_steps(plan: &Plan) -> Result<Vec<Row>> {
         Row::ns("step.quota_timer", "step with a wall quota", quota)
             .against("raw typed call between arming and disarming a kernel timer", timer)
             .bar(Bar::Times { limit: 1.0 })
-            .note("what a quota costs that is made with a timer of the kernel: two system calls in each step."),
+            .note(
+                "what a quota costs that is made with a timer of the kernel: two system calls in each step.",
+            ),
         Row::ns("step.timing_every", "empty step, StepTiming::Every", every_step)
             .against("StepTiming::Sampled", free),
         Row::ns("step.signals", "empty step, trap mode signals", signals).against("trap mode explicit", free),
@@ -90,8 +92,10 @@ fn empty_steps(plan: &Plan) -> Result<Vec<Row>> {
 }
 
 fn host_calls(plan: &Plan) -> Result<Vec<Row>> {
-    let (calls, groups) =
-        (artifact(HOST_CALLS.as_bytes(), TrapMode::Explicit)?, artifact(GROUP_CALLS.as_bytes(), TrapMode::Explicit)?);
+    let (calls, groups) = (
+        artifact(HOST_CALLS.as_bytes(), TrapMode::Explicit)?,
+        artifact(GROUP_CALLS.as_bytes(), TrapMode::Explicit)?,
+    );
     let engine = RawEngine::new(TrapMode::Explicit)?;
     let callback = || -> Callback {
         let mut count = 0;
@@ -102,7 +106,8 @@ fn host_calls(plan: &Plan) -> Result<Vec<Row>> {
     };
     let mut raw_calls = engine.start(Artifact::parse(&calls)?.code.bytes, callback())?;
     let mut raw_groups = engine.start(Artifact::parse(&groups)?.code.bytes, callback())?;
-    let dynamic = artifact(GROUP_CALLS.replace("gpio_read", "gpio_read_dynamic").as_bytes(), TrapMode::Explicit)?;
+    let dynamic =
+        artifact(GROUP_CALLS.replace("gpio_read", "gpio_read_dynamic").as_bytes(), TrapMode::Explicit)?;
     let mut raw_dynamic = engine.start(Artifact::parse(&dynamic)?.code.bytes, callback())?;
 
     let mut rt = runtime(1, TrapMode::Explicit, StepTiming::Sampled)?;
@@ -117,10 +122,15 @@ fn host_calls(plan: &Plan) -> Result<Vec<Row>> {
     let mut rt = runtime(1, TrapMode::Explicit, StepTiming::Sampled)?;
     let mut count = 0;
     let pin = [Param::Value(ValueType::I32)];
-    rt.register_group(HalGroup::new("gpio", 8).function("gpio_read", &pin, Some(ValueType::I32), move |call| {
-        count += call.i32(0) + 1;
-        Ok(Some(Value::I32(count)))
-    }))?;
+    rt.register_group(HalGroup::new("gpio", 8).function(
+        "gpio_read",
+        &pin,
+        Some(ValueType::I32),
+        move |call| {
+            count += call.i32(0) + 1;
+            Ok(Some(Value::I32(count)))
+        },
+    ))?;
     let policy = Policy { capabilities: Capabilities::from_bits(1 << 8), ..Policy::default() };
     let mut fuse_groups = Single::within(rt, &groups, &policy)?;
 

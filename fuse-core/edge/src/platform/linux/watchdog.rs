@@ -240,7 +240,11 @@ mod tests {
         let mut late = Late::default();
         let mut wait = |token, used_ns, quota_ns| late.wait_ns(token, used_ns, quota_ns) / 1000;
         assert_eq!([1, 1, 1].map(|_| wait(1, 7, 1_000_000)), [50, 100, 100], "up to a tenth of the quota");
-        assert_eq!([2, 2, 2].map(|token| wait(token, 7, 10_000_000)), [50, 100, 200], "another call begins anew");
+        assert_eq!(
+            [2, 2, 2].map(|token| wait(token, 7, 10_000_000)),
+            [50, 100, 200],
+            "another call begins anew"
+        );
         assert_eq!(wait(2, 8, 10_000_000), 50, "and so does one that had CPU time");
         assert_eq!([3, 3].map(|token| wait(token, 0, 1_000)), [50, 50]);
     }
