@@ -16,6 +16,9 @@
  * log. An import whose group the host did not compile in or did not enable makes the module
  * fail to load, so declare only what you use: clang emits no import for an unused declaration.
  *
+ * C++: give global objects constant initial values and build with -Werror=global-constructors.
+ * The linker runs other constructors at every call of every export, not once.
+ *
  * The guide is docs/modules.md.
  */
 #ifndef FUSE_MODULE_H

@@ -31,7 +31,8 @@ HEADERS = $(ROOT)/include/fuse_module.h $(wildcard $(ROOT)/examples/modules/*.h)
 all: $(addprefix $(OUT)/,$(MODULES))
 
 $(OUT)/%_cpp.wasm: %.cpp $(HEADERS)
-	$(CLANGXX) -std=c++17 -fno-exceptions -fno-rtti $(WASM_CFLAGS) $(WASM_LDFLAGS) -o $@ $<
+	$(CLANGXX) -std=c++17 -fno-exceptions -fno-rtti -Werror=global-constructors $(WASM_CFLAGS) $(WASM_LDFLAGS) -o $@ $<
+	chmod 644 $@
 
 $(OUT)/%_rust.wasm: %.rs $(ROOT)/bindings/module/rust/src/lib.rs
 	d=$$(mktemp -d) && trap 'rm -rf "$$d"' EXIT && \
@@ -43,15 +44,18 @@ $(OUT)/%_rust.wasm: %.rs $(ROOT)/bindings/module/rust/src/lib.rs
 	    -C linker=wasm-ld-14 -C linker-flavor=wasm-ld -C link-arg=--stack-first \
 	    -C link-arg=-zstack-size=$(SHADOW_STACK) --remap-path-prefix $(ROOT)=. \
 	    --extern fuse_module="$$d/libfuse_module.rlib" -o $@ $<
+	chmod 644 $@
 
 $(OUT)/%_zig.wasm: %.zig $(ROOT)/bindings/module/zig/fuse.zig
 	d=$$(mktemp -d) && trap 'rm -rf "$$d"' EXIT && \
 	$(ZIG) build-exe -target wasm32-freestanding -O ReleaseSmall -fstrip -fno-entry -rdynamic \
 	    --stack $(SHADOW_STACK) --cache-dir "$$d" --global-cache-dir "$$d" \
 	    --dep fuse -Mroot=$< -Mfuse=$(ROOT)/bindings/module/zig/fuse.zig -femit-bin=$@
+	chmod 644 $@
 
 $(OUT)/%.wasm: %.c $(HEADERS)
 	$(CLANG) -std=c11 $(WASM_CFLAGS) $(WASM_LDFLAGS) -o $@ $<
+	chmod 644 $@
 
 # Only what a build outside this folder made: the .wasm files here are part of the repository.
 clean:

@@ -6,7 +6,7 @@
 
 static size_t allocations;
 static uint64_t now_us;
-static uint8_t *tls;
+static void *tls[2];
 
 void *host_alloc(size_t size, size_t align) {
     void *start = NULL;
@@ -17,10 +17,11 @@ void *host_alloc(size_t size, size_t align) {
 void host_free(void *start) { free(start); }
 void host_panic(void) { abort(); }
 uint64_t host_time_us(void) { return now_us; }
+void host_say(const char *text, size_t len) { fprintf(stderr, "no-std: %.*s\n", (int)len, text); }
 
-/* One thread: the engine's thread-local pointer is a plain variable. */
-uint8_t *wasmtime_tls_get(void) { return tls; }
-void wasmtime_tls_set(uint8_t *value) { tls = value; }
+/* One thread: the engine's thread-local pointers are plain variables. */
+void *wasmtime_tls_get(size_t slot) { return tls[slot]; }
+void wasmtime_tls_set(size_t slot, void *value) { tls[slot] = value; }
 
 void *check_open(const uint8_t *artifact, size_t artifact_len, const uint8_t *policy, size_t policy_len);
 int check_tick(void *runtime);

@@ -129,7 +129,7 @@ impl EngineIdentity {
         }
         if !self.target.runs_here() {
             return Some(format!(
-                "it was compiled for {}, this machine runs {}",
+                "it was compiled for {} and needs engine {self}; this machine runs {}",
                 self.target.name(),
                 Target::runnable()
             ));

@@ -5,11 +5,9 @@ use core::arch::x86_64::{__cpuid, __cpuid_count};
 /// Whether the processor has the instructions that wasmtime knows by this name; `None` for unknown names.
 /// Those that need the operating system to save wide registers are reported as absent: nobody is there to ask.
 pub(crate) fn has_feature(name: &str) -> Option<bool> {
-    // SAFETY: every x86-64 processor has `cpuid`, and leaf 0 says up to which leaf it answers.
-    let (one, seven) = unsafe {
-        let most = __cpuid(0).eax;
-        (__cpuid(1), if most >= 7 { Some(__cpuid_count(7, 0)) } else { None })
-    };
+    // Every x86-64 processor has `cpuid`, and leaf 0 says up to which leaf it answers.
+    let one = __cpuid(1);
+    let seven = (__cpuid(0).eax >= 7).then(|| __cpuid_count(7, 0));
     let bit = |word: u32, bit: u32| Some(word & (1 << bit) != 0);
     match name {
         "sse3" => bit(one.ecx, 0),

@@ -1,11 +1,18 @@
 //! The 32 events and the handle that posts them from anywhere.
 
 use alloc::format;
-use alloc::sync::Arc;
 use core::fmt;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::error::{Error, Result};
+
+mod pending;
+pub(crate) use pending::Pending;
+use sync::Arc;
+
+mod sync {
+    pub(super) use alloc::sync::Arc;
+    pub(super) use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+}
 
 /// How many events there are; ids are `0..EVENT_COUNT`.
 pub const EVENT_COUNT: u32 = 32;
@@ -87,55 +94,6 @@ impl From<EventId> for EventMask {
     }
 }
 
-/// The word that posts land in, shared by a runtime and its posters.
-#[derive(Debug)]
-pub(crate) struct Pending {
-    word: AtomicU32,
-    /// When each event was last posted with a time, in µs; 0 = without one.
-    posted_at: [AtomicU64; EVENT_COUNT as usize],
-}
-
-impl Pending {
-    pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self {
-            word: AtomicU32::new(0),
-            posted_at: [const { AtomicU64::new(0) }; EVENT_COUNT as usize],
-        })
-    }
-
-    #[inline]
-    pub(crate) fn post(&self, event: EventId) {
-        self.word.fetch_or(event.bit(), Ordering::Release);
-    }
-
-    /// Takes all events that were posted since the last call.
-    #[inline]
-    pub(crate) fn take(&self) -> EventMask {
-        // A swap only when there is something: an idle tick must not take the line from the posters.
-        if self.word.load(Ordering::Relaxed) == 0 {
-            return EventMask::NONE;
-        }
-        EventMask(self.word.swap(0, Ordering::Acquire))
-    }
-
-    /// What was posted since the last [`take`](Self::take), left where it is.
-    pub(crate) fn peek(&self) -> EventMask {
-        EventMask(self.word.load(Ordering::Relaxed))
-    }
-
-    /// The time that the last post of `event` carried, once.
-    pub(crate) fn take_time(&self, event: EventId) -> Option<u64> {
-        let slot = &self.posted_at[event.0 as usize];
-        if slot.load(Ordering::Relaxed) == 0 {
-            return None;
-        }
-        match slot.swap(0, Ordering::Relaxed) {
-            0 => None,
-            at => Some(at),
-        }
-    }
-}
-
 /// Posts events into one runtime. Cheap to clone; may be used from any thread, from a signal handler and
 /// from an interrupt handler, also while the runtime steps, loads or is dropped.
 ///
@@ -168,8 +126,7 @@ impl EventPoster {
     /// event-to-step latency of the subscribers' statistics counts from there. Two atomic operations.
     #[inline]
     pub fn post_at(&self, event: EventId, timestamp_us: u64) {
-        self.pending.posted_at[event.0 as usize].store(timestamp_us, Ordering::Relaxed);
-        self.pending.post(event);
+        self.pending.post_at(event, timestamp_us);
     }
 }
 

@@ -203,7 +203,10 @@ pub(crate) struct Instance {
     has_wall: bool,
     has_fuel: bool,
     wall_us: u32,
+    /// What a call is given: one more than the quota, so that using all of the quota is not yet too much.
     fuel: u64,
+    /// 0 = unlimited.
+    fuel_quota: u64,
 }
 
 /// Lends the shared part to the store of a module for as long as guest code runs, and arms its quotas.
@@ -274,7 +277,8 @@ impl Instance {
         }
         quota.engines.reserve.set(usize::try_from(budget).unwrap_or(usize::MAX));
         let wall_us = if has_wall { policy.cpu_quota_us } else { 0 };
-        let fuel = if policy.fuel_quota == 0 { u64::MAX } else { policy.fuel_quota };
+        let fuel_quota = policy.fuel_quota;
+        let fuel = if fuel_quota == 0 { u64::MAX } else { fuel_quota.saturating_add(1) };
         let run = Run { engine_index: code.engine_index, wall_us, token, fuel: None };
         // Copying data segments is charged too; it is bounded by the initial memory, and is not the module's work.
         let run = Run { fuel: has_fuel.then(|| fuel.saturating_add(code.initial_memory)), ..run };
@@ -291,9 +295,20 @@ impl Instance {
         match made {
             Ok((step, init, deinit)) => {
                 let engine_index = code.engine_index;
-                Ok(Self { store, engine_index, step, init, deinit, has_wall, has_fuel, wall_us, fuel })
+                Ok(Self {
+                    store,
+                    engine_index,
+                    step,
+                    init,
+                    deinit,
+                    has_wall,
+                    has_fuel,
+                    wall_us,
+                    fuel,
+                    fuel_quota,
+                })
             }
-            Err(engine) => Err(classify(&mut store, engine, wall_us, policy.fuel_quota)),
+            Err(engine) => Err(classify(&mut store, engine, wall_us, fuel_quota)),
         }
     }
 
@@ -310,7 +325,13 @@ impl Instance {
             Entry::Deinit => self.deinit.as_ref(),
             Entry::Step | Entry::Start => Some(&self.step),
         };
-        let Some(function) = function else { return Ok(()) };
+        let Some(function) = function else {
+            if self.has_fuel {
+                // Nothing ran: what an earlier call left must not count as used by this one.
+                self.store.set_fuel(self.fuel).map_err(|engine| self.stop(engine))?;
+            }
+            return Ok(());
+        };
         let run = Run {
             engine_index: self.engine_index,
             wall_us: self.wall_us,
@@ -318,6 +339,10 @@ impl Instance {
             fuel: if self.has_fuel { Some(self.fuel) } else { None },
         };
         match run.enter(&mut self.store, home, |store| function.call(store, ())) {
+            // The engine looks at fuel at function entries and loop headers only; straight code can run past it.
+            Ok(()) if self.has_fuel && self.store.get_fuel().is_ok_and(|left| left == 0) => {
+                Err(self.stop(wasmtime::Trap::OutOfFuel.into()))
+            }
             Ok(()) => Ok(()),
             Err(engine) => Err(self.stop(engine)),
         }
@@ -325,8 +350,8 @@ impl Instance {
 
     #[cold]
     fn stop(&mut self, engine: wasmtime::Error) -> Stop {
-        let fuel = self.fuel;
-        classify(&mut self.store, engine, self.wall_us, fuel)
+        let quota = self.fuel_quota;
+        classify(&mut self.store, engine, self.wall_us, quota)
     }
 
     /// Whether a call has a wall quota to be armed.
@@ -335,10 +360,12 @@ impl Instance {
         self.wall_us != 0 && self.has_wall
     }
 
-    /// Instructions that the last call used.
+    /// Instructions that the last call used; at most the quota.
     #[inline]
     pub(crate) fn fuel_used(&self) -> u64 {
-        if self.has_fuel { self.fuel - self.store.get_fuel().unwrap_or(self.fuel) } else { 0 }
+        let left = self.store.get_fuel().unwrap_or(self.fuel);
+        let used = self.fuel.saturating_sub(left);
+        if self.fuel_quota == 0 { used } else { used.min(self.fuel_quota) }
     }
 
     pub(crate) const fn has_fuel(&self) -> bool {

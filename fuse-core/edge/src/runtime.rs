@@ -14,7 +14,7 @@ use crate::event::{EventId, EventMask, EventPoster, Pending};
 use crate::hal::{CameraCallback, Capabilities, Hal, HalGroup, HalResult, TempCallback, TimerCallback};
 use crate::host::Host;
 use crate::instance::{Code, CustomImport, Imports, Instance, Linkers};
-use crate::log::{Log, LogRecord};
+use crate::log::{Log, LogSink};
 use crate::module::{ModuleId, ModuleState};
 use crate::platform::{Platform, QuotaExpiry};
 use crate::policy::{Policy, STACK_BYTES_MIN};
@@ -320,7 +320,7 @@ impl Runtime {
     }
 
     /// Calls `sink` with each log record as it is written, on the thread that steps; `None` ends that.
-    pub fn set_log_sink(&mut self, sink: Option<Box<dyn FnMut(&LogRecord) + Send>>) {
+    pub fn set_log_sink(&mut self, sink: Option<LogSink>) {
         self.host_mut().log.set_sink(sink);
     }
 
@@ -356,10 +356,13 @@ impl Runtime {
 
     /// The latch as it would be if pending posts were delivered now.
     fn latch_with_pending(&self, id: ModuleId) -> EventMask {
-        let subscribed = self.loaded(id).map_or(0, |l| match l.state {
-            ModuleState::Trapped | ModuleState::QuotaExceeded => 0,
-            _ => l.policy.event_subscribe.bits(),
-        });
+        let subscribed = match self.loaded(id) {
+            // A failed module latches nothing.
+            Ok(Loaded { state: ModuleState::Trapped | ModuleState::QuotaExceeded, .. }) | Err(_) => {
+                return EventMask::NONE;
+            }
+            Ok(loaded) => loaded.policy.event_subscribe.bits(),
+        };
         let pending = self.host().pending.peek().bits() & subscribed;
         EventMask::from_bits(self.schedule.latch(id.slot() as u32).bits() | pending)
     }

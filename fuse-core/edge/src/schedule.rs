@@ -336,24 +336,26 @@ impl Schedule {
     }
 }
 
-/// A clock that never goes backwards, made from one that may: each reading adds what passed since the last
-/// one, and a step back adds nothing.
+/// A clock that never goes backwards, made from one that may: while the platform's clock is behind the latest
+/// time that it has shown, time stands still. So one wrong reading cannot make a module run early, whether it is
+/// too low or the clock then comes back.
 #[derive(Debug)]
 pub(crate) struct SteadyClock {
-    last_raw_us: u64,
-    now_us: u64,
+    latest_us: u64,
 }
 
 impl SteadyClock {
-    pub(crate) const fn new(raw_us: u64) -> Self {
-        Self { last_raw_us: raw_us, now_us: 0 }
+    /// The last time is never shown, so that an interval that would end beyond it never does.
+    const END_US: u64 = u64::MAX - 1;
+
+    pub(crate) fn new(raw_us: u64) -> Self {
+        Self { latest_us: raw_us.min(Self::END_US) }
     }
 
     #[inline]
     pub(crate) fn read(&mut self, raw_us: u64) -> u64 {
-        self.now_us = self.now_us.saturating_add(raw_us.saturating_sub(self.last_raw_us));
-        self.last_raw_us = raw_us;
-        self.now_us
+        self.latest_us = self.latest_us.max(raw_us.min(Self::END_US));
+        self.latest_us
     }
 }
 
@@ -475,9 +477,10 @@ mod tests {
     #[test]
     fn a_clock_that_goes_back_stands_still() {
         let mut clock = SteadyClock::new(1000);
-        assert_eq!(clock.read(1500), 500);
-        assert_eq!(clock.read(200), 500);
-        assert_eq!(clock.read(300), 600);
-        assert_eq!(clock.read(u64::MAX), u64::MAX, "the end of time is the end");
+        assert_eq!(clock.read(1500), 1500);
+        assert_eq!(clock.read(200), 1500);
+        assert_eq!(clock.read(1501), 1501, "coming back is not time that passed");
+        assert_eq!(clock.read(u64::MAX), u64::MAX - 1);
+        assert_eq!(clock.read(0), u64::MAX - 1);
     }
 }

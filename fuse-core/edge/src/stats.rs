@@ -48,7 +48,10 @@ impl Histogram {
     /// The mean, in nanoseconds; 0 when nothing was measured.
     #[must_use]
     pub const fn mean_ns(&self) -> u64 {
-        if self.count == 0 { 0 } else { self.sum_ns / self.count }
+        match self.sum_ns.checked_div(self.count) {
+            Some(mean) => mean,
+            None => 0,
+        }
     }
 
     /// An upper bound, within a factor of two, of the `permille`-th of 1000 (500 = median, 990 = p99), in

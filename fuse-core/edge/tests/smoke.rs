@@ -1,5 +1,6 @@
 //! The main paths of the runtime, end to end.
 #![cfg(all(feature = "compiler", feature = "std"))]
+#![allow(clippy::unwrap_used)] // helpers outside #[test] functions
 
 use fuse_edge::hal::{HalGroup, Param, Value, ValueType};
 use fuse_edge::log::LogSource;
@@ -37,6 +38,31 @@ fn fuel_is_exact() {
     rt.start(id).unwrap();
     assert_eq!(rt.run_step(id).unwrap_err().kind(), ErrorKind::QuotaExceeded);
     assert_eq!(rt.module(id).unwrap().stats.fuel_last, 10_000);
+}
+
+#[test]
+fn straight_code_cannot_run_past_its_fuel_unseen() {
+    let (mut rt, _) = runtime(Metering::Fuel);
+    let straight = format!("(module (func (export \"module_step\") {}))", "(drop (i32.const 1))".repeat(500));
+    let used = {
+        let id = rt.load("free", straight.as_bytes(), &Policy::default()).unwrap();
+        rt.start(id).unwrap();
+        rt.run_step(id).unwrap();
+        rt.module(id).unwrap().stats.fuel_last
+    };
+    assert!(used >= 500, "{used}");
+    for (quota, fits) in [(used, true), (used - 1, false), (10, false)] {
+        let policy = Policy { fuel_quota: quota, ..Policy::default() };
+        let id = rt.load(&format!("q{quota}"), straight.as_bytes(), &policy).unwrap();
+        rt.start(id).unwrap();
+        let result = rt.run_step(id).map_err(|e| e.kind());
+        assert_eq!(
+            result,
+            if fits { Ok(()) } else { Err(ErrorKind::QuotaExceeded) },
+            "quota {quota} of {used}"
+        );
+        assert_eq!(rt.module(id).unwrap().stats.fuel_last, quota);
+    }
 }
 
 #[test]

@@ -16,6 +16,7 @@ unsafe extern "C" {
     fn host_free(start: *mut u8);
     fn host_panic() -> !;
     fn host_time_us() -> u64;
+    fn host_say(text: *const u8, len: usize);
 }
 
 struct HostAllocator;
@@ -37,7 +38,22 @@ unsafe impl GlobalAlloc for HostAllocator {
 static ALLOCATOR: HostAllocator = HostAllocator;
 
 #[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
+    let text = alloc::format!("{info}");
+    // SAFETY: as many bytes as it says, for the time of the call; the second does not return.
+    unsafe {
+        host_say(text.as_ptr(), text.len());
+        host_panic()
+    }
+}
+
+/// Parts of `alloc` come compiled for unwinding and name these two; with `panic = "abort"` nothing calls them.
+#[unsafe(no_mangle)]
+extern "C" fn rust_eh_personality() {}
+
+/// See [`rust_eh_personality`].
+#[unsafe(no_mangle)]
+extern "C" fn _Unwind_Resume() -> ! {
     // SAFETY: does not return.
     unsafe { host_panic() }
 }
@@ -84,7 +100,15 @@ pub unsafe extern "C" fn check_open(
         runtime.start(id)?;
         Ok::<_, fuse_edge::Error>(runtime)
     };
-    open().map_or(core::ptr::null_mut(), |runtime| Box::into_raw(Box::new(runtime)).cast())
+    match open() {
+        Ok(runtime) => Box::into_raw(Box::new(runtime)).cast(),
+        Err(e) => {
+            let text = alloc::format!("{e}");
+            // SAFETY: as many bytes as it says, for the time of the call.
+            unsafe { host_say(text.as_ptr(), text.len()) };
+            core::ptr::null_mut()
+        }
+    }
 }
 
 /// One tick: how many modules ran, or minus the class of the first failure.

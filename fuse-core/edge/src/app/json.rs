@@ -9,7 +9,7 @@ use super::{AppConfig, Application, LOG_POOL_BYTES_LIMIT, MAX_MODULES_LIMIT, Met
 use crate::error::Result;
 use crate::event::{EventId, EventMask};
 use crate::hal::{Capabilities, FunctionDecl, GroupDecl, Param, ValueType};
-use crate::policy::{Activation, Policy};
+use crate::policy::{Activation, MEMORY_PAGES_LIMIT, Policy};
 
 impl AppConfig {
     /// Reads an application configuration (`app_config.json`).
@@ -182,8 +182,14 @@ fn policy(at: &Cursor<'_>, app: &Application) -> Result<Policy> {
         }
         Ok(())
     };
-    number("memory_pages_max", &mut policy.memory_pages_max)?;
-    number("stack_size", &mut policy.stack_size)?;
+    if let Some(v) = members.get("memory_pages_max") {
+        // The range has been checked.
+        policy.memory_pages_max = v.integer(u64::from(MEMORY_PAGES_LIMIT))? as u32;
+    }
+    if let Some(v) = members.get("stack_size") {
+        policy.stack_size = v.u32()?;
+        policy.validate().map_err(|e| v.error(format!("{e}")))?;
+    }
     number("heap_size", &mut policy.heap_size)?;
     number("cpu_quota_us", &mut policy.cpu_quota_us)?;
     number("step_interval_us", &mut policy.step_interval_us)?;

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use core::cell::RefCell;
 use core::fmt;
 
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::error::{Error, Result};
 
@@ -88,9 +88,6 @@ impl<'de> Visitor<'de> for NodeVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node, A::Error> {
         let mut members: Vec<(String, Node)> = Vec::new();
         while let Some((key, node)) = map.next_entry::<String, Node>()? {
-            if members.iter().any(|(k, _)| *k == key) {
-                return Err(A::Error::custom(format_args!("the key `{key}` is there twice")));
-            }
             members.push((key, node));
         }
         Ok(Node::Object(members))
@@ -132,6 +129,12 @@ impl<'a> Cursor<'a> {
     pub(super) fn object(&self) -> Result<Members<'a>> {
         match self.node {
             Node::Object(members) => {
+                if let Some((key, _)) = members.iter().enumerate().find_map(|(i, member)| {
+                    members[..i].iter().any(|(k, _)| *k == member.0).then_some(member)
+                }) {
+                    let path = format!("{}.{key}", self.path);
+                    return Err(Error::Config { path, what: "the key is there twice".into() });
+                }
                 Ok(Members { members, path: self.path.clone(), asked: RefCell::new(Vec::new()) })
             }
             _ => Err(self.expected("an object")),

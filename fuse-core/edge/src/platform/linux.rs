@@ -46,7 +46,7 @@ impl LinuxPlatform {
     /// When the kernel lacks a clock that it needs.
     pub fn new() -> Result<Self, PlatformError> {
         let ticks = Ticks::get()?;
-        let fresh = ticks.from_ns(FRESH_NS);
+        let fresh = ticks.of_ns(FRESH_NS);
         Ok(Self { ticks, watch: Arc::new(Watch::new()), thread: None, reading: Reading::default(), fresh })
     }
 
@@ -96,7 +96,7 @@ impl Platform for LinuxPlatform {
 
     #[inline]
     fn quota_arm(&mut self, quota_us: u32, token: QuotaToken) {
-        let quota = self.ticks.from_ns(u64::from(quota_us) * 1000);
+        let quota = self.ticks.of_ns(u64::from(quota_us) * 1000);
         let clock = sys::thread_clock();
         let (start, cpu_ns) = self.begin(clock);
         self.watch.arm(Call { token: token.to_u64(), start, quota, clock, cpu_ns });

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use super::{Loaded, Runtime, Slot};
 use crate::app::{AppConfig, ModuleDecl, NAME_BYTES_MAX, cannot_meter};
 use crate::artifact::{Artifact, ArtifactError};
-use crate::error::{Entry, Error, ErrorKind, Result};
+use crate::error::{Entry, Error, Result};
 use crate::instance::{Code, Instance};
 use crate::module::{ModuleId, ModuleState};
 use crate::policy::Policy;
@@ -21,10 +21,14 @@ impl Runtime {
     /// [`Loaded`](ModuleState::Loaded).
     ///
     /// # Errors
-    /// [`InvalidArg`](ErrorKind::InvalidArg) for a name that is taken or a policy that the runtime cannot enforce,
-    /// [`ModuleLimit`](ErrorKind::ModuleLimit) when it is full, [`LoadFailed`](ErrorKind::LoadFailed) for everything about the
-    /// artifact; that is logged as a security record. Nothing changes on an error.
+    /// [`InvalidArg`](crate::ErrorKind::InvalidArg) for a name that is taken or a policy that the runtime cannot enforce,
+    /// [`ModuleLimit`](crate::ErrorKind::ModuleLimit) when it is full, [`LoadFailed`](crate::ErrorKind::LoadFailed) for everything about the
+    /// artifact. Each refusal is logged as a security record; nothing else changes on an error.
     pub fn load(&mut self, name: &str, artifact: &[u8], policy: &Policy) -> Result<ModuleId> {
+        self.try_load(name, artifact, policy).map_err(|e| self.refuse(None, e))
+    }
+
+    fn try_load(&mut self, name: &str, artifact: &[u8], policy: &Policy) -> Result<ModuleId> {
         self.check_name(name)?;
         self.check_policy(name, policy)?;
         if self.names.len() >= self.config.application.max_modules as usize {
@@ -33,27 +37,26 @@ impl Runtime {
         // Posts that were made before this module existed are not for it.
         self.deliver_events();
         let id = self.free_slot();
-        match self.make(name, id, artifact, policy) {
-            Ok(loaded) => {
-                self.names.insert(name.into(), id.slot() as u32);
-                self.schedule.insert(id.slot() as u32, policy, self.loads);
-                self.loads += 1;
-                self.slots[id.slot()].loaded = Some(Box::new(loaded));
-                self.outcomes.reserve(self.slots.len());
-                Ok(id)
-            }
+        let loaded = match self.make(name, id, artifact, policy) {
+            Ok(loaded) => loaded,
             Err(e) => {
                 self.free.push(id.slot() as u32);
-                Err(self.refuse(None, e))
+                return Err(e);
             }
-        }
+        };
+        self.names.insert(name.into(), id.slot() as u32);
+        self.schedule.insert(id.slot() as u32, policy, self.loads);
+        self.loads += 1;
+        self.slots[id.slot()].loaded = Some(Box::new(loaded));
+        self.outcomes.reserve(self.slots.len());
+        Ok(id)
     }
 
     /// [`load`](Self::load) from a file. The file is read once and checked in memory, so that nobody can change it
     /// between the check and the use.
     ///
     /// # Errors
-    /// As [`load`](Self::load); [`LoadFailed`](ErrorKind::LoadFailed) when the file cannot be read.
+    /// As [`load`](Self::load); [`LoadFailed`](crate::ErrorKind::LoadFailed) when the file cannot be read.
     #[cfg(feature = "std")]
     pub fn load_file(
         &mut self,
@@ -76,7 +79,7 @@ impl Runtime {
     /// unloaded again.
     ///
     /// # Errors
-    /// [`InvalidArg`](ErrorKind::InvalidArg) when the application is not the one that the runtime was made for, or declares a
+    /// [`InvalidArg`](crate::ErrorKind::InvalidArg) when the application is not the one that the runtime was made for, or declares a
     /// group that the host did not register; else as [`load`](Self::load), or what `fetch` returned.
     pub fn load_app<'a>(
         &mut self,
@@ -160,7 +163,7 @@ impl Runtime {
     /// has not failed; a failure there is logged and not returned.
     ///
     /// # Errors
-    /// [`NotFound`](ErrorKind::NotFound).
+    /// [`NotFound`](crate::ErrorKind::NotFound).
     pub fn unload(&mut self, id: ModuleId) -> Result<()> {
         self.loaded(id)?;
         self.deliver_events();
@@ -199,9 +202,7 @@ impl Runtime {
 
     /// Logs a refusal and passes it on.
     fn refuse(&mut self, module: Option<ModuleId>, error: Error) -> Error {
-        if !matches!(error.kind(), ErrorKind::InvalidArg) {
-            self.host_mut().security(module, format_args!("{error}"));
-        }
+        self.host_mut().security(module, format_args!("{error}"));
         error
     }
 
@@ -279,8 +280,8 @@ impl Runtime {
             Error::load(name, why)
         })?;
         self.pool_used += reserved;
-        let mut stats = ModuleStats::default();
-        stats.memory_peak_bytes = instance.memory().len() as u64;
+        let stats =
+            ModuleStats { memory_peak_bytes: instance.memory().len() as u64, ..ModuleStats::default() };
         Ok(Loaded {
             name: name.into(),
             policy: policy.clone(),

@@ -122,7 +122,7 @@ impl Runtime {
             loaded.stats.step_time.record(host.platform.cycles_to_ns(cycles));
         }
         let stats = &mut loaded.stats;
-        if loaded.instance.has_fuel() {
+        if loaded.instance.has_fuel() && entry == Entry::Step {
             let used = loaded.instance.fuel_used();
             stats.fuel_last = used;
             stats.fuel_peak = stats.fuel_peak.max(used);

@@ -58,7 +58,7 @@ impl Ticks {
     }
 
     #[inline]
-    pub(super) fn from_ns(&self, ns: u64) -> u64 {
+    pub(super) fn of_ns(&self, ns: u64) -> u64 {
         ((u128::from(ns) * u128::from(self.ticks_per_ns)) >> 32) as u64
     }
 }
@@ -101,7 +101,7 @@ mod tests {
     fn conversions_are_inverse() {
         let ticks = Ticks::get().unwrap();
         for ns in [0, 1_000, 1_000_000, 3_600_000_000_000] {
-            let there_and_back = ticks.to_ns(ticks.from_ns(ns));
+            let there_and_back = ticks.to_ns(ticks.of_ns(ns));
             assert!(ns - there_and_back <= 1 + ns / 1_000_000, "{ns} became {there_and_back}");
         }
     }

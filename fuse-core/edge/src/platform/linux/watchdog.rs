@@ -223,7 +223,7 @@ fn look_at(call: Call, ticks: &Ticks, late: &mut Late, expiry: &QuotaExpiry) -> 
     let used_ns = call.used_ns();
     let missing_ns = quota_ns.saturating_sub(used_ns);
     let wait_ns = missing_ns.max(late.wait_ns(call.token, used_ns, quota_ns));
-    let next = now.saturating_add(ticks.from_ns(wait_ns));
+    let next = now.saturating_add(ticks.of_ns(wait_ns));
     if missing_ns == 0 || now >= wall_end {
         expiry.expire(QuotaToken::from_u64(call.token));
         return next;

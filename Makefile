@@ -1,0 +1,37 @@
+# The tasks of the project. Each does its own set-up; `make help` lists them.
+SHELL := /bin/bash
+PREFIX ?= /usr/local
+DESTDIR ?=
+CARGO ?= cargo
+export CARGO_TERM_COLOR ?= auto
+
+.PHONY: help demo test build bench install soak clean
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+demo: ## run the camera pipelines on real frames and show what came of it
+	@tests/setup.sh build
+	@examples/demo.sh
+
+test: ## everything that must pass: formatting, lints, licences, documentation, tests, fuzzing, no-std, modules
+	@tests/run.sh
+
+build: ## release binaries in target/release
+	@tests/setup.sh build
+	$(CARGO) build --release -p fuse-cli
+
+bench: ## the benchmarks, each beside its rival
+	@tests/setup.sh build
+	@tests/bench.sh
+
+install: build ## install below PREFIX (default /usr/local), or below DESTDIR for packages
+	install -D -m 755 target/release/fuse $(DESTDIR)$(PREFIX)/bin/fuse
+	install -D -m 644 include/fuse_module.h $(DESTDIR)$(PREFIX)/include/fuse-runtime/fuse_module.h
+	install -D -m 644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/fuse-runtime/LICENSE
+
+soak: ## the long forms of the tests (hours)
+	@FUSE_SOAK=1 tests/run.sh
+
+clean: ## remove what was built
+	$(CARGO) clean

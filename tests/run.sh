@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# All tests, in the order in which they fail fastest. Each step is named and timed; the first failure ends the run.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
+export CARGO_INCREMENTAL=0
+began=$SECONDS
+
+step() {
+    local name=$1 start=$SECONDS
+    shift
+    printf '\n=== %s\n' "$name"
+    "$@"
+    printf -- '--- %s: %d s\n' "$name" $((SECONDS - start))
+}
+
+step "set-up" tests/setup.sh test
+step "formatting" cargo fmt --all --check
+step "shell scripts" shellcheck tests/*.sh tests/no-std/*.sh examples/*.sh .ci/run
+step "licences, bans and sources" target/tools/bin/cargo-deny --log-level error check bans licenses sources
+# Everything below selects the whole workspace, so that dependencies get one set of features and are built once.
+step "tests" cargo test --quiet --workspace
+step "modules: rebuilt, the same byte for byte" tests/modules-check.sh
+step "without std" cargo build --quiet --workspace --bin fuse
+step "without std: symbols, size, a run from C" tests/no-std/check.sh "$CARGO_TARGET_DIR/debug/fuse"
+step "fuzzing" tests/fuzz.sh "${FUZZ_SECONDS:-8}"
+step "lints" cargo clippy --quiet --workspace --all-targets -- -D warnings
+step "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps
+printf '\nAll passed in %d s.\n' $((SECONDS - began))
