@@ -264,6 +264,10 @@ impl Schedule {
     /// Begins a tick: all that is due at `now_us` is queued in order.
     pub(crate) fn begin_tick(&mut self, now_us: u64) {
         self.current = None;
+        if self.run.is_empty() {
+            core::mem::swap(&mut self.run, &mut self.woken);
+        }
+        // Something is left to run only after a tick that a panic of the host's cut short.
         while let Some((order, slot)) = self.woken.pop() {
             self.run.put(slot, order);
         }

@@ -101,7 +101,7 @@ impl Single {
     }
 
     /// One step. A failure is counted, and the module goes on.
-    #[inline]
+    #[inline(always)]
     pub fn step(&mut self) {
         if self.runtime.run_step(self.module).is_err() {
             self.failed();

@@ -125,7 +125,7 @@ pub struct Raw {
 
 impl Raw {
     /// One typed call.
-    #[inline]
+    #[inline(always)]
     pub fn step(&mut self) {
         let result = self.step.call(&mut self.store, ());
         debug_assert!(result.is_ok(), "{result:?}");

@@ -32,13 +32,14 @@ impl Runtime {
             return Err(wrong_state("step", id, state, "Running"));
         }
         let slot = id.slot() as u32;
-        let mut start = 0;
-        if self.schedule.wants_time(slot) {
-            start = self.now_us();
-            let remaining_us = self.schedule.remaining_us(slot, start);
-            if remaining_us > 0 {
-                return Err(Error::IntervalNotElapsed { module: id, remaining_us });
-            }
+        // A module without an interval is always due: when it started says nothing.
+        if !self.schedule.wants_time(slot) {
+            return self.run(id, Entry::Step);
+        }
+        let start = self.now_us();
+        let remaining_us = self.schedule.remaining_us(slot, start);
+        if remaining_us > 0 {
+            return Err(Error::IntervalNotElapsed { module: id, remaining_us });
         }
         self.run(id, Entry::Step)?;
         self.schedule.completed(slot, start);
