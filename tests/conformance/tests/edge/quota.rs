@@ -392,10 +392,12 @@ fn watch_this_thread() -> bool {
     }
 }
 
-/// Steps under a quota ask nothing of the system: no timer is set, no clock is read through it.
+/// A step under a quota sets no timer, and reads the CPU clock (the one thing that it asks of the system) only when
+/// the last reading is older than 50 µs: steps in a row share one.
 #[cfg(target_arch = "x86_64")]
 #[test]
-fn a_quota_needs_no_system_call() {
+fn a_quota_needs_no_system_call_per_step() {
+    const STEPS: u64 = 10_000;
     let _guard = Guard::new("a step under a system call filter");
     let (mut rt, _) = runtime_with_neighbour(Target::default_here());
     let code = compiled(IDLE, Target::default_here());
@@ -408,14 +410,16 @@ fn a_quota_needs_no_system_call() {
             println!("skipped: the system does not allow a system call filter here");
             return rt;
         }
-        for _ in 0..10_000 {
+        let begun = Instant::now();
+        for _ in 0..STEPS {
             rt.run_step(id).unwrap();
         }
+        let took_us = begun.elapsed().as_micros() as u64;
         let counted = SYSTEM_CALLS.load(Ordering::Relaxed);
         // SAFETY: no arguments. The filter must see what it should count.
         unsafe { libc::getppid() };
         assert_eq!(SYSTEM_CALLS.load(Ordering::Relaxed), counted + 1, "the filter counts nothing");
-        assert_eq!(counted, 0, "system calls in 10,000 steps");
+        assert!(counted <= took_us / 50 + 1, "{counted} system calls in {STEPS} steps and {took_us} µs");
         rt
     });
     // Where the filter does not reach.
