@@ -1,2 +1,4 @@
 //! Control plane for microVM sandboxes.
 #![forbid(unsafe_code)]
+
+pub mod store;
