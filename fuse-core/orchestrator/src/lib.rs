@@ -8,6 +8,7 @@
 //! - [`model`]: the records and the closed enums of their states. An illegal transition is a typed error.
 //! - [`scheduler`]: where an environment goes. Pure, indexed, errors with numbers.
 //! - [`reconcile`]: what to do about the difference between intent and fact on one host. Pure.
+//! - [`store`]: where intent is kept, durably, before anybody sees it.
 //! - [`provider`]: the narrow trait through which a host is driven, and the `stub` that needs no host.
 //!
 //! No part of this crate reads the clock, a random source or the network except through a trait that its caller
@@ -19,5 +20,6 @@ pub mod model;
 pub mod provider;
 pub mod reconcile;
 pub mod scheduler;
+pub mod store;
 
-pub use error::{Error, ErrorCode, Limit, Problem, RecordKind, Result};
+pub use error::{Error, ErrorCode, IllegalTransition, Limit, Problem, RecordKind, Result};
