@@ -28,14 +28,8 @@ pub enum EnvironmentState {
 
 impl EnvironmentState {
     /// Every state.
-    pub const ALL: [Self; 6] = [
-        Self::Provisioning,
-        Self::Running,
-        Self::Draining,
-        Self::Destroying,
-        Self::Failed,
-        Self::Destroyed,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Provisioning, Self::Running, Self::Draining, Self::Destroying, Self::Failed, Self::Destroyed];
 
     /// The name on the wire.
     #[must_use]

@@ -91,11 +91,11 @@ fn printable(name: &str, most: usize) -> bool {
 }
 
 fn is_task(name: &str) -> bool {
-    printable(name, 128)
+    printable(name, 128) && name.len() <= 224
 }
 
 fn is_environment(name: &str) -> bool {
-    printable(name, 192)
+    printable(name, 192) && name.len() <= 248
 }
 
 fn is_slug(name: &str) -> bool {
@@ -117,12 +117,13 @@ fn is_prefix(name: &str) -> bool {
 }
 
 name!(
-    /// The caller's name of the work that an environment does: 1 to 128 characters, no control characters.
-    TaskId, "task id", is_task, "1 to 128 characters, none of them a control character"
+    /// The caller's name of the work that an environment does: 1 to 128 characters (at most 224 bytes of UTF-8), no
+    /// control characters.
+    TaskId, "task id", is_task, "1 to 128 characters and at most 224 bytes, none of them a control character"
 );
 name!(
     /// The name of an environment: the prefix of its control plane and the task id.
-    EnvironmentId, "environment id", is_environment, "1 to 192 characters, none of them a control character"
+    EnvironmentId, "environment id", is_environment, "1 to 192 characters and at most 248 bytes, none of them a control character"
 );
 name!(
     /// The name of a host: 1 to 128 of letters, digits, `-`, `_`, `.`.
@@ -152,6 +153,13 @@ name!(
     /// What the names of all VMs and environments of one control plane begin with: 1 to 24 of a-z, 0-9, `-`.
     VmPrefix, "VM prefix", is_prefix, "1 to 24 of a-z 0-9 -"
 );
+
+impl HostId {
+    /// A bound below every host id.
+    pub(crate) fn first() -> Self {
+        Self(Arc::from(""))
+    }
+}
 
 impl VmPrefix {
     /// The prefix that is used when nothing else is configured.

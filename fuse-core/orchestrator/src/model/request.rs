@@ -59,7 +59,8 @@ fn is_zero(number: &u64) -> bool {
 impl EnvironmentSpec {
     fn check(&self, problems: &mut Vec<Problem>) {
         let Resources { cpus, ram_mb, storage_gb } = self.resources;
-        for (field, value) in [("spec.cpus", cpus), ("spec.ram_mb", ram_mb), ("spec.storage_gb", storage_gb)] {
+        for (field, value) in [("spec.cpus", cpus), ("spec.ram_mb", ram_mb), ("spec.storage_gb", storage_gb)]
+        {
             if value > MAX_SIZE {
                 problems.push(Problem::new(field, format!("{value} is more than {MAX_SIZE}")));
             }
