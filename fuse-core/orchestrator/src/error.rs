@@ -307,6 +307,7 @@ impl Error {
             | Self::SnapshotNotReady { .. }
             | Self::ForeignSnapshot { .. }
             | Self::HasChildren { .. }
+            | Self::SnapshotInUse { .. }
             | Self::HostInUse { .. } => ErrorCode::Conflict,
             Self::Invalid(_) => ErrorCode::InvalidArgument,
             Self::TooLarge { .. } => ErrorCode::PayloadTooLarge,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Arch, EnvironmentId, HostId, Reason, SnapshotId, TaskId, Timestamp, VmName};
+use super::{Arch, Attempts, EnvironmentId, HostId, Reason, SnapshotId, TaskId, Timestamp, VmName};
 use crate::error::IllegalTransition;
 
 /// The states of a snapshot. A snapshot that is gone has no record.
@@ -120,6 +120,9 @@ pub struct Snapshot {
     /// Until when it is kept; none means until it is deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention_until: Option<Timestamp>,
+    /// How its removal goes, while it is deleting.
+    #[serde(default)]
+    pub removal: Attempts,
     /// When it was asked for.
     pub created_at: Timestamp,
     /// When its state last changed.

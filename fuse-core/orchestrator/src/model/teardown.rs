@@ -70,6 +70,9 @@ pub struct Teardown {
     /// The capacity that it still takes. Orphans take none, since nobody knows their size.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holds: Option<Resources>,
+    /// Whether its creation may still be on its way: an answer was lost. It is then removed twice, a minute apart.
+    #[serde(default)]
+    pub unsure: bool,
     /// How the removal goes.
     #[serde(default)]
     pub removal: Attempts,

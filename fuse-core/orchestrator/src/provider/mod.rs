@@ -20,6 +20,7 @@
 //! Limits, timeouts and retries are the caller's: the orchestrator puts a limit on every verb, and retries only what
 //! is safe to repeat.
 
+mod absent;
 mod error;
 pub mod stub;
 mod verbs;
@@ -31,6 +32,7 @@ use secrecy::SecretString;
 
 use crate::model::{GuestEndpoint, HostId, OwnerId, VmName, VmPrefix};
 
+pub(crate) use absent::AbsentProvider;
 pub use error::{ProviderError, ProviderErrorKind, Verb};
 pub use verbs::{
     AgentStart, AttachInput, AttachOutput, AttachRequest, AttachSession, CreateRequest, ExecOutput,

@@ -301,6 +301,7 @@ fn half_done_boots_are_taken_up_and_teardowns_tried() {
         cause: TeardownCause::FailedBoot,
         environment_id: None,
         holds: None,
+        unsure: false,
         removal: Attempts::default(),
         created_at: at(0),
     }));

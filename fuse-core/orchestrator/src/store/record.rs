@@ -21,6 +21,8 @@ pub enum Kind {
     Host,
     /// A saved state of an environment.
     Snapshot,
+    /// A VM that must go and that no environment stands for any more.
+    Teardown,
     /// Encrypted credentials and secrets of an environment or a host.
     Secret,
     /// An API key (its hash).
@@ -39,11 +41,12 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order of an export.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Environment,
         Self::Task,
         Self::Host,
         Self::Snapshot,
+        Self::Teardown,
         Self::Secret,
         Self::ApiKey,
         Self::DeadLetter,
@@ -61,6 +64,7 @@ impl Kind {
             Self::Task => "task",
             Self::Host => "host",
             Self::Snapshot => "snapshot",
+            Self::Teardown => "teardown",
             Self::Secret => "secret",
             Self::ApiKey => "api_key",
             Self::DeadLetter => "dead_letter",
