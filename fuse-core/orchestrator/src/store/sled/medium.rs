@@ -9,7 +9,7 @@ use super::layout::{self, Damage};
 use std::fs::{self, File};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What to do about damage.
 pub(super) const RESTORE: &str =
@@ -38,7 +38,16 @@ impl Medium {
             .segment_size(SEGMENT)
             .flush_every_ms(None)
             .mode(sled::Mode::HighThroughput);
-        let db = guarded(name, "open", || config.open())?;
+        let db = match guarded(name, "open", || config.open()) {
+            // The snapshot only shortens the start. Whether the log alone gave everything back, the check of the
+            // whole store that follows will tell.
+            Err(StoreError::Corrupt { .. })
+                if set_snapshots_aside(dir).map_err(|error| io_error("open", name, &error))? =>
+            {
+                guarded(name, "open", || config.open())?
+            }
+            opened => opened?,
+        };
         let file = File::open(dir.join("db")).map_err(|error| io_error("open", name, &error))?;
         Ok(Self { name: name.to_owned(), db, file: file.into() })
     }
@@ -278,20 +287,39 @@ impl Base for Medium {
 /// file behind, and the next start takes it for the snapshot and refuses to open. Without it sled starts from the
 /// snapshot before, or from its log, and both are complete.
 fn remove_unfinished_snapshots(dir: &Path) -> io::Result<()> {
-    let entries = match fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    for entry in entries {
-        let entry = entry?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with("snap.") && name.ends_with(".generating") {
-            fs::remove_file(entry.path())?;
+    for path in snapshots(dir)? {
+        if path.to_string_lossy().ends_with(".generating") {
+            fs::remove_file(path)?;
         }
     }
     Ok(())
+}
+
+/// Renames sled's snapshots so that it starts from its log, and says whether there was one.
+fn set_snapshots_aside(dir: &Path) -> io::Result<bool> {
+    let snapshots = snapshots(dir)?;
+    for path in &snapshots {
+        if let Some(name) = path.file_name() {
+            fs::rename(path, dir.join(format!("damaged-{}", name.to_string_lossy())))?;
+        }
+    }
+    Ok(!snapshots.is_empty())
+}
+
+fn snapshots(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with("snap.") {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
 }
 
 fn guarded<T>(on: &str, doing: &'static str, call: impl FnOnce() -> sled::Result<T>) -> StoreResult<T> {
