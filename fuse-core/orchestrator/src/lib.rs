@@ -1,4 +1,5 @@
 //! Control plane for microVM sandboxes.
 #![forbid(unsafe_code)]
 
+pub mod secrets;
 pub mod store;
