@@ -6,6 +6,7 @@ use crate::{
     model::{EnvironmentId, EnvironmentState, HostId, IdError, SnapshotId, SnapshotState, TaskId},
     provider::{ProviderError, ProviderErrorKind},
     scheduler::PlacementError,
+    secrets::SecretError,
     store::StoreError,
 };
 
@@ -205,6 +206,14 @@ pub enum Error {
         /// How many name it as their parent.
         children: usize,
     },
+    /// An environment boots from it.
+    #[error("snapshot {id} is in use by vm {by}, which boots from it; wait for that")]
+    SnapshotInUse {
+        /// The snapshot.
+        id: SnapshotId,
+        /// Who boots from it.
+        by: EnvironmentId,
+    },
     /// The host still has environments.
     #[error(
         "host {id} still has {environments} environments; drain or destroy them first, or remove it by force"
@@ -258,6 +267,9 @@ pub enum Error {
         why: String,
     },
     /// Keys, credentials or encrypted values failed.
+    #[error(transparent)]
+    Secrets(#[from] SecretError),
+    /// Secrets are needed and cannot be had.
     #[error("cannot {doing}: {why}")]
     Secret {
         /// What was tried.
@@ -328,6 +340,7 @@ impl Error {
             Self::BootFailed { .. }
             | Self::Store(_)
             | Self::BadRecord { .. }
+            | Self::Secrets(_)
             | Self::Secret { .. }
             | Self::Timeout { .. } => ErrorCode::Internal,
         }

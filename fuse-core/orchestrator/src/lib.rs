@@ -9,7 +9,9 @@
 //! - [`scheduler`]: where an environment goes. Pure, indexed, errors with numbers.
 //! - [`reconcile`]: what to do about the difference between intent and fact on one host. Pure.
 //! - [`store`]: where intent is kept, durably, before anybody sees it.
+//! - [`secrets`]: keys, what they seal, credentials, API keys.
 //! - [`provider`]: the narrow trait through which a host is driven, and the `stub` that needs no host.
+//! - [`Orchestrator`]: all of it together.
 //!
 //! No part of this crate reads the clock, a random source or the network except through a trait that its caller
 //! can replace, so that a whole fleet runs in a simulator that replays a seed exactly.
@@ -17,9 +19,15 @@
 
 mod error;
 pub mod model;
+mod orchestrator;
 pub mod provider;
 pub mod reconcile;
 pub mod scheduler;
+pub mod secrets;
 pub mod store;
 
 pub use error::{Error, ErrorCode, IllegalTransition, Limit, Problem, RecordKind, Result};
+pub use orchestrator::{
+    Builder, Config, CursorError, Delivery, HostRegistration, HostReport, Orchestrator, Page, Removal,
+    SecretKeeper, Subscription, Timeouts,
+};

@@ -4,7 +4,6 @@
 //! and the state changes only through a method that refuses what the state machine does not allow.
 
 mod agent;
-mod apikey;
 mod deadletter;
 mod environment;
 mod event;
@@ -18,7 +17,6 @@ mod teardown;
 mod time;
 
 pub use agent::{AgentSpec, Expose, GuestEndpoint, GuestFile, Healthcheck, HealthcheckProbe};
-pub use apikey::{ApiKey, Scope};
 pub use deadletter::{DeadLetter, DeadLetterKind};
 pub use environment::{
     Environment, EnvironmentFilter, EnvironmentState, Health, HealthState, Observed, Phase, PhaseTimings,
@@ -34,3 +32,5 @@ pub use resources::{Arch, Capacity, Resources};
 pub use snapshot::{Snapshot, SnapshotFilter, SnapshotMode, SnapshotState};
 pub use teardown::{Attempts, Teardown, TeardownCause};
 pub use time::{Clock, SystemClock, Timestamp};
+
+pub(crate) use request::check_labels;

@@ -2,8 +2,10 @@
 
 use std::{
     fmt,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
+
+use tokio::time::Instant;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -81,7 +83,7 @@ impl<'de> Deserialize<'de> for Timestamp {
 ///
 /// All deadlines (run time, idle time, grace, backoff) are measured on it, so it must never jump while the program
 /// runs. [`SystemClock`] keeps that promise on a machine whose wall clock is set while it runs.
-pub trait Clock: Send + Sync + 'static {
+pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// The time now.
     fn now(&self) -> Timestamp;
 }

@@ -5,23 +5,17 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{task::JoinSet, time::Instant};
 
 use super::{
-    Inner,
-    change::Change,
-    profile, record,
-    provision::micros,
-    state_event,
-    tasks::Work,
-    vault::Vault,
+    Inner, change::Change, profile, provision::micros, record, state_event, tasks::Work, vault::Vault,
 };
 use crate::{
     Error, Result,
     model::{
-        Attempts, Environment, EnvironmentState, Event, EventKind, GuestEndpoint, Observed, Phase, PhaseTimings,
-        Reason, ReasonCode, Subject, Teardown, TeardownCause,
+        Attempts, Environment, EnvironmentState, Event, EventKind, GuestEndpoint, Observed, Phase,
+        PhaseTimings, Reason, ReasonCode, Subject, Teardown, TeardownCause,
     },
     provider::{
-        AgentStart, CreateRequest, ExecRequest, FileUpload, ForkVmRequest, LogSource, Provider, ProviderError,
-        ProviderErrorKind, ProviderResult, Verb, VmFacts,
+        AgentStart, CreateRequest, ExecRequest, FileUpload, ForkVmRequest, LogSource, Provider,
+        ProviderError, ProviderErrorKind, ProviderResult, Verb, VmFacts,
     },
     store::{Expect, Kind},
 };
@@ -217,7 +211,12 @@ impl Boot {
     }
 
     /// Fills the VM: files, then the startup script, then the agent.
-    async fn fill(&mut self, provider: &Arc<dyn Provider>, vault: &Vault, facts: VmFacts) -> Result<Up, Down> {
+    async fn fill(
+        &mut self,
+        provider: &Arc<dyn Provider>,
+        vault: &Vault,
+        facts: VmFacts,
+    ) -> Result<Up, Down> {
         let is_fork = self.environment.seed.as_ref().is_some_and(|seed| seed.forked_from.is_some());
         let files = if is_fork {
             profile::credential_files(&vault.credentials)
@@ -384,10 +383,10 @@ enum Source {
 pub(super) fn agent_start(
     environment: &Environment,
     vault: &Vault,
-    credentials: &super::Credentials,
+    credentials: &crate::secrets::Credentials,
 ) -> AgentStart {
     AgentStart {
-        auth_token: credentials.token.clone(),
+        auth_token: credentials.token().clone(),
         command: environment.agent.command.clone(),
         download_url: environment.agent.download_url.clone(),
         gateway: environment.agent.gateway.clone(),

@@ -16,7 +16,7 @@ use crate::{
     Error, Result,
     model::{Clock, HostId, OwnerId, SystemClock},
     provider::{Connector, stub::StubConnector},
-    secrets::LocalSecrets,
+    secrets::KeyRing,
     store::{Batch, Expect, Kind, Lease, MemoryStore, SharedStore},
 };
 
@@ -108,7 +108,7 @@ impl Builder {
                 let why = "the state is durable, and no key was given to keep its secrets".to_owned();
                 return Err(Error::Secret { doing: "open the state", why });
             }
-            None => Arc::new(LocalSecrets::ephemeral()?),
+            None => Arc::new(KeyRing::generate()?),
         };
         let lease = take_lease(&store, &config).await?;
         let owner = identity(&store, &config, &lease, &*secrets).await?;

@@ -6,10 +6,10 @@ use super::{Inner, record};
 use crate::{
     Error, Result,
     model::{
-        ApiKey, DeadLetter, Environment, EnvironmentId, Event, Host, HostId, Snapshot, SnapshotId, Teardown,
-        VmName,
+        DeadLetter, Environment, EnvironmentId, Event, Host, HostId, Snapshot, SnapshotId, Teardown, VmName,
     },
     provider::Provider,
+    secrets::ApiKeyRecord,
     store::{Batch, Committed, Expect, Kind, NewEvent, StoreError},
 };
 
@@ -26,7 +26,7 @@ enum Effect {
     DropSnapshot(SnapshotId),
     DeadLetter(DeadLetter),
     DropDeadLetter(String),
-    ApiKey(ApiKey, Option<[u8; 32]>),
+    ApiKey(ApiKeyRecord),
 }
 
 /// Records and events that belong together.
@@ -122,9 +122,9 @@ impl Change {
         self.delete(Kind::DeadLetter, key).effect(Effect::DropDeadLetter(key.to_owned()))
     }
 
-    pub(super) fn api_key(self, key: ApiKey, hash: Option<[u8; 32]>, stored: &impl serde::Serialize) -> Self {
+    pub(super) fn api_key(self, key: ApiKeyRecord) -> Self {
         let id = key.id.clone();
-        self.put(Kind::ApiKey, id.as_str(), Expect::Any, stored).effect(Effect::ApiKey(key, hash))
+        self.put(Kind::ApiKey, &id, Expect::Any, &key).effect(Effect::ApiKey(key))
     }
 
     pub(super) fn event(mut self, event: Event) -> Self {
@@ -200,7 +200,9 @@ impl Inner {
                         return Ok(None);
                     }
                 }
-                Err(StoreError::Conflict { .. }) if unknown && self.is_durable(puts).await? => return Ok(None),
+                Err(StoreError::Conflict { .. }) if unknown && self.is_durable(puts).await? => {
+                    return Ok(None);
+                }
                 Err(StoreError::Unavailable { .. }) if unknown || tried < TRIES => {}
                 Err(error @ StoreError::StaleFence { .. }) => {
                     self.lose_lease(&error);
@@ -248,7 +250,7 @@ impl Inner {
                 Effect::DropSnapshot(id) => fleet.drop_snapshot(&id),
                 Effect::DeadLetter(letter) => fleet.put_dead_letter(letter, revision),
                 Effect::DropDeadLetter(key) => fleet.drop_dead_letter(&key),
-                Effect::ApiKey(key, hash) => fleet.put_key(key, hash, revision),
+                Effect::ApiKey(key) => fleet.put_key(key),
             }
         }
     }

@@ -80,8 +80,6 @@ pub struct Config {
     pub keep_events: Duration,
     /// How much of each log is kept with an ended environment, in bytes. 64 KiB.
     pub log_bytes: usize,
-    /// How long before its end a certificate is renewed. 2 days.
-    pub renew_before: Duration,
 }
 
 impl Default for Config {
@@ -105,7 +103,6 @@ impl Default for Config {
             keep_idempotency: Duration::from_secs(24 * 3600),
             keep_events: Duration::from_secs(7 * 24 * 3600),
             log_bytes: 64 * 1024,
-            renew_before: Duration::from_secs(2 * 24 * 3600),
         }
     }
 }

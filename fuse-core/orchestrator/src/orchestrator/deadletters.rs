@@ -42,7 +42,8 @@ impl Orchestrator {
                 DeadLetterKind::StuckTask | DeadLetterKind::IdleTimeout => {}
             }
             let key = letter.key();
-            let event = Event::new(inner.now(), EventKind::DeadLetterRetried, Subject::DeadLetter(key.clone()));
+            let event =
+                Event::new(inner.now(), EventKind::DeadLetterRetried, Subject::DeadLetter(key.clone()));
             inner.commit(Change::new().drop_dead_letter(&key).event(event)).await
         };
         self.inner.finish(work).await
@@ -65,7 +66,8 @@ impl Orchestrator {
 
     fn dead_letter(&self, key: &str) -> Result<DeadLetter> {
         let fleet = self.inner.fleet();
-        let entry = fleet.dead_letters.get(key).ok_or_else(|| Error::not_found(RecordKind::DeadLetter, key))?;
+        let entry =
+            fleet.dead_letters.get(key).ok_or_else(|| Error::not_found(RecordKind::DeadLetter, key))?;
         Ok((*entry.value).clone())
     }
 }

@@ -12,12 +12,13 @@ use std::{
 
 use crate::{
     model::{
-        ApiKey, ApiKeyId, DeadLetter, Environment, EnvironmentFilter, EnvironmentId, EnvironmentState, Host,
-        HostId, Snapshot, SnapshotFilter, SnapshotId, TaskId, Teardown, Timestamp, VmName,
+        DeadLetter, Environment, EnvironmentFilter, EnvironmentId, EnvironmentState, Host, HostId, Snapshot,
+        SnapshotFilter, SnapshotId, TaskId, Teardown, Timestamp, VmName,
     },
     provider::Provider,
     reconcile::Sightings,
     scheduler::{Policy, Scheduler},
+    secrets::{ApiKeyIndex, ApiKeyRecord},
 };
 
 /// A record and the revision that the store has it at.
@@ -82,8 +83,8 @@ pub(super) struct Fleet {
     snapshots_of: BTreeMap<EnvironmentId, BTreeSet<SnapshotId>>,
     children: HashMap<SnapshotId, BTreeSet<SnapshotId>>,
     pub(super) dead_letters: BTreeMap<String, Entry<DeadLetter>>,
-    pub(super) keys: BTreeMap<ApiKeyId, Entry<ApiKey>>,
-    pub(super) key_hashes: HashMap<[u8; 32], ApiKeyId>,
+    pub(super) keys: BTreeMap<String, ApiKeyRecord>,
+    pub(super) key_index: ApiKeyIndex,
     activities: HashMap<VmName, Activity>,
     /// Snapshots that this process is at work on.
     pub(super) snapshot_work: BTreeSet<SnapshotId>,
@@ -109,7 +110,7 @@ impl Fleet {
             children: HashMap::new(),
             dead_letters: BTreeMap::new(),
             keys: BTreeMap::new(),
-            key_hashes: HashMap::new(),
+            key_index: ApiKeyIndex::default(),
             activities: HashMap::new(),
             snapshot_work: BTreeSet::new(),
             watched: BTreeSet::new(),
@@ -120,10 +121,6 @@ impl Fleet {
 
     pub(super) fn environment(&self, id: &EnvironmentId) -> Option<&Entry<Environment>> {
         self.environments.get(id)
-    }
-
-    pub(super) fn environment_count(&self) -> usize {
-        self.live.len()
     }
 
     /// The live environment of a task, or the one that is about to be.
@@ -210,11 +207,12 @@ impl Fleet {
         let mut found = Vec::new();
         if let Some(task) = filter.task_id.as_ref().filter(|_| filter.state.is_none()) {
             let one = self.tasks.get(task).and_then(|id| self.environments.get(id));
-            let one = one.filter(|e| after.is_none_or(|after| e.value.id > *after) && filter.matches(&e.value));
+            let one =
+                one.filter(|e| after.is_none_or(|after| e.value.id > *after) && filter.matches(&e.value));
             found.extend(one.map(|entry| Arc::clone(&entry.value)));
             return (found, false);
         }
-        for id in ids.range((from, Bound::Unbounded)) {
+        for id in ids.range::<EnvironmentId, _>((from, Bound::Unbounded)) {
             let Some(entry) = self.environments.get(id).filter(|entry| filter.matches(&entry.value)) else {
                 continue;
             };
@@ -235,7 +233,8 @@ impl Fleet {
     pub(super) fn weight_of_host(&self, host: &HostId) -> usize {
         // What is charged counts those whose commit is on its way too; orphans are not charged.
         let orphans = self.teardowns.values().map(|entry| &entry.value);
-        let orphans = orphans.filter(|teardown| teardown.host_id == *host && teardown.holds.is_none()).count();
+        let orphans =
+            orphans.filter(|teardown| teardown.host_id == *host && teardown.holds.is_none()).count();
         self.scheduler.taken(host).vm_count as usize + orphans
     }
 
@@ -353,7 +352,7 @@ impl Fleet {
         self.snapshots_of.get(id).into_iter().flatten().filter_map(|id| self.snapshots.get(id))
     }
 
-    pub(super) fn all_snapshots(&self) -> impl Iterator<Item = &Arc<Snapshot>> {
+    pub(super) fn all_snapshots(&self) -> impl Iterator<Item = &Arc<Snapshot>> + Clone {
         self.snapshots.values().map(|entry| &entry.value)
     }
 
@@ -389,10 +388,8 @@ impl Fleet {
         self.dead_letters.remove(key);
     }
 
-    pub(super) fn put_key(&mut self, key: ApiKey, hash: Option<[u8; 32]>, revision: u64) {
-        if let Some(hash) = hash {
-            self.key_hashes.insert(hash, key.id.clone());
-        }
-        self.keys.insert(key.id.clone(), Entry { value: Arc::new(key), revision });
+    pub(super) fn put_key(&mut self, key: ApiKeyRecord) {
+        self.key_index.insert(key.clone());
+        self.keys.insert(key.id.clone(), key);
     }
 }

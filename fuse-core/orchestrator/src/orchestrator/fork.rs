@@ -6,8 +6,8 @@ use super::{Inner, Orchestrator, change::Change, provision, vault::Vault};
 use crate::{
     Error, Result,
     model::{
-        Environment, EnvironmentId, EnvironmentSpec, Event, EventKind, ForkRequest, Seed, Snapshot, SnapshotId,
-        SnapshotMode, SnapshotRequest, SnapshotState, Subject, TaskId,
+        Environment, EnvironmentId, EnvironmentSpec, Event, EventKind, ForkRequest, Seed, Snapshot,
+        SnapshotId, SnapshotMode, SnapshotRequest, SnapshotState, Subject, TaskId,
     },
     scheduler::Demand,
 };
@@ -52,7 +52,7 @@ impl Inner {
         let now = self.now();
         let of_source = self.vault(&source.vm).await?;
         let vault = Vault {
-            credentials: self.secrets.credentials(&vm, now)?,
+            credentials: self.secrets.credentials(&vm, None, now)?,
             next: None,
             secrets: of_source.secrets.clone(),
             gateway_token: of_source.gateway_token.clone(),

@@ -4,20 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
 
-use super::{
-    Inner, Orchestrator, boot,
-    boot::KeptLogs,
-    change::Change,
-    profile, record,
-    tasks::Work,
-    vault::Credentials,
-};
+use super::{Inner, Orchestrator, boot, boot::KeptLogs, change::Change, profile, record, tasks::Work};
 use crate::{
     Error, Limit, Result,
     model::{Environment, EnvironmentId, EnvironmentState, Event, EventKind, Subject, VmName},
     provider::{
         AttachRequest, AttachSession, ExecOutput, ExecRequest, FileUpload, LogSource, ProviderErrorKind, Verb,
     },
+    secrets::Credentials,
     store::{Expect, Kind},
 };
 
@@ -118,17 +112,20 @@ impl Orchestrator {
         let host = &environment.host_id;
         let provider = self.inner.provider(host)?;
         let (limit, most) = (self.inner.config.timeouts.query, self.inner.config.log_bytes);
-        let bytes =
-            match self.inner.call(host, Verb::Logs, vm.as_str(), limit, provider.logs(vm, source, most)).await {
-                // The VM is not there yet.
-                Err(error)
-                    if error.kind == ProviderErrorKind::NotFound
-                        && environment.state == EnvironmentState::Provisioning =>
-                {
-                    Vec::new()
-                }
-                result => result?,
-            };
+        let bytes = match self
+            .inner
+            .call(host, Verb::Logs, vm.as_str(), limit, provider.logs(vm, source, most))
+            .await
+        {
+            // The VM is not there yet.
+            Err(error)
+                if error.kind == ProviderErrorKind::NotFound
+                    && environment.state == EnvironmentState::Provisioning =>
+            {
+                Vec::new()
+            }
+            result => result?,
+        };
         let text = String::from_utf8_lossy(&bytes).into_owned();
         let vault = self.inner.vault(vm).await?;
         Ok(boot::tail(&vault.scrub(&text), most).to_owned())
@@ -212,7 +209,7 @@ impl Inner {
         let mut vault = self.vault(&vm).await?;
         let next = match vault.next.take() {
             Some(next) => next,
-            None => self.secrets.credentials(&vm, self.now())?,
+            None => self.secrets.credentials(&vm, None, self.now())?,
         };
         vault.next = Some(next.clone());
         let sealed = self.seal(&vm, &vault)?;

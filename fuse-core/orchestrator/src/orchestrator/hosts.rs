@@ -8,8 +8,8 @@ use super::{Inner, Orchestrator, change::Change, fleet::Entry};
 use crate::{
     Error, Problem, RecordKind, Result,
     model::{
-        Arch, Capacity, Event, EventKind, Host, HostId, HostLiveness, HostState, Liveness, Reason, ReasonCode,
-        Subject,
+        Arch, Capacity, Event, EventKind, Host, HostId, HostLiveness, HostState, Liveness, Reason,
+        ReasonCode, Subject,
     },
     provider::{HostAddress, HostFacts, Provider, ProviderErrorKind, ProviderResult, Verb},
     store::{Expect, Kind},
@@ -98,7 +98,8 @@ impl Inner {
         if !problems.is_empty() {
             return Err(Error::Invalid(problems));
         }
-        let provider = self.connect(id, &registration.url, &registration.backend, registration.token.clone())?;
+        let provider =
+            self.connect(id, &registration.url, &registration.backend, registration.token.clone())?;
         let limit = self.config.timeouts.query;
         let probed = self.call(id, Verb::Probe, "", limit, provider.probe()).await;
         let (capacity, arch, warnings) = settle(&registration, probed)?;
@@ -106,7 +107,8 @@ impl Inner {
         let _held = self.locks.hold(RecordKind::Host, id.as_str()).await;
         let known = self.fleet().hosts.get(id).map(|entry| entry.host.clone());
         let now = self.now();
-        let backend = if registration.backend.is_empty() { provider.backend() } else { &registration.backend };
+        let backend =
+            if registration.backend.is_empty() { provider.backend() } else { &registration.backend };
         let host = Host {
             id: id.clone(),
             url: registration.url.clone(),
@@ -131,7 +133,7 @@ impl Inner {
         let mut change = Change::new().host(host, known.map(|known| known.revision), Some(provider));
         if let Some(token) = &registration.token {
             let record = token_record(id);
-            let sealed = self.secrets.seal(Kind::Secret.as_str(), &record, token.expose_secret().as_bytes())?;
+            let sealed = self.secrets.seal(Kind::Secret, &record, token.expose_secret().as_bytes())?;
             change = change.put_bytes(Kind::Secret, &record, Expect::Any, sealed);
         } else {
             change = change.delete(Kind::Secret, &token_record(id));
@@ -155,8 +157,7 @@ impl Inner {
             let text = format!("{url:?} has no known scheme; these are known: {}", known.join(", "));
             return Err(Error::Invalid(vec![Problem::new("url", text)]));
         };
-        let address =
-            HostAddress { id: id.clone(), url: url.to_owned(), backend: backend.to_owned(), token };
+        let address = HostAddress { id: id.clone(), url: url.to_owned(), backend: backend.to_owned(), token };
         Ok(connector.connect(&address)?)
     }
 
@@ -164,7 +165,7 @@ impl Inner {
     pub(super) async fn host_token(&self, id: &HostId) -> Result<Option<SecretString>> {
         let record = token_record(id);
         let Some(found) = self.store.get(Kind::Secret, &record).await? else { return Ok(None) };
-        let plain = self.secrets.open(Kind::Secret.as_str(), &record, &found.body)?;
+        let plain = self.secrets.open(Kind::Secret, &record, &found.body)?;
         let text = std::str::from_utf8(&plain).map_err(|_| Error::Secret {
             doing: "read the token of a host",
             why: format!("the token of {id} is not text"),
@@ -251,7 +252,8 @@ fn settle(
     probed: ProviderResult<HostFacts>,
 ) -> Result<(Capacity, Arch, Vec<String>)> {
     let declared = registration.capacity;
-    let complete = declared.cpus > 0 && declared.ram_mb > 0 && declared.storage_gb > 0 && declared.vm_count > 0;
+    let complete =
+        declared.cpus > 0 && declared.ram_mb > 0 && declared.storage_gb > 0 && declared.vm_count > 0;
     let mut warnings = Vec::new();
     let facts = match probed {
         Ok(facts) => facts,

@@ -87,7 +87,7 @@ impl Inner {
                 continue;
             }
             let vault = self.vault(&environment.vm).await?;
-            let due = vault.credentials.expires_at.before(self.config.renew_before) <= now;
+            let due = vault.credentials.is_renewal_due(now.as_micros() / 1_000);
             if due || vault.next.is_some() {
                 result = result.and(self.rotate(&environment.id).await);
             }

@@ -117,16 +117,14 @@ impl Orchestrator {
         let after: Option<IdCursor<HostId>> = cursor.map(decode).transpose()?;
         let fleet = self.inner.fleet();
         let from = after.as_ref().map_or(std::ops::Bound::Unbounded, |c| std::ops::Bound::Excluded(&c.id));
-        let mut rest = fleet.hosts.range((from, std::ops::Bound::Unbounded));
+        let mut rest = fleet.hosts.range::<HostId, _>((from, std::ops::Bound::Unbounded));
         let items: Vec<Host> = rest
             .by_ref()
             .take(size(limit))
-            .map(|(id, entry)| Host {
-                allocated: fleet.scheduler.taken(id),
-                ..(*entry.host.value).clone()
-            })
+            .map(|(id, entry)| Host { allocated: fleet.scheduler.taken(id), ..(*entry.host.value).clone() })
             .collect();
-        let last = items.last().filter(|_| rest.next().is_some()).map(|last| IdCursor { id: last.id.clone() });
+        let last =
+            items.last().filter(|_| rest.next().is_some()).map(|last| IdCursor { id: last.id.clone() });
         Ok(Page { next_cursor: last.as_ref().and_then(encode), items })
     }
 

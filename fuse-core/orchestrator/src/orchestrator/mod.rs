@@ -47,10 +47,9 @@ pub use builder::Builder;
 pub use config::{Config, Timeouts};
 pub use events::{Delivery, Subscription};
 pub use hosts::{HostRegistration, Removal};
-pub use keys::{NewApiKey, Principal};
 pub use lists::{CursorError, Page};
 pub use reconcile::HostReport;
-pub use vault::{Credentials, SecretKeeper};
+pub use vault::SecretKeeper;
 
 use change::Change;
 use events::EventHub;
@@ -155,10 +154,7 @@ impl Inner {
     }
 
     fn environment(&self, id: &EnvironmentId) -> Result<Entry<Environment>> {
-        self.fleet()
-            .environment(id)
-            .cloned()
-            .ok_or_else(|| Error::not_found(RecordKind::Environment, id))
+        self.fleet().environment(id).cloned().ok_or_else(|| Error::not_found(RecordKind::Environment, id))
     }
 
     /// The environment, when it has not ended.

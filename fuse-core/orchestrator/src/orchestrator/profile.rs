@@ -2,12 +2,8 @@
 
 use secrecy::ExposeSecret;
 
-use super::vault::{BootFiles, Credentials, Vault};
-use crate::{
-    Result,
-    model::Environment,
-    provider::FileUpload,
-};
+use super::vault::{BootFiles, Vault};
+use crate::{Result, model::Environment, provider::FileUpload, secrets::Credentials};
 
 const PRIVATE: u32 = 0o600;
 
@@ -18,9 +14,9 @@ fn private(path: &str, content: impl Into<Vec<u8>>) -> FileUpload {
 /// The files of the credentials: certificate, key, token.
 pub(super) fn credential_files(credentials: &Credentials) -> Vec<FileUpload> {
     vec![
-        private("/fuse/tls/cert.pem", credentials.certificate.as_str()),
-        private("/fuse/tls/key.pem", credentials.key.expose_secret()),
-        private("/fuse/auth-token", credentials.token.expose_secret()),
+        private("/fuse/tls/cert.pem", credentials.certificate()),
+        private("/fuse/tls/key.pem", credentials.key().expose_secret()),
+        private("/fuse/auth-token", credentials.token().expose_secret()),
     ]
 }
 

@@ -18,8 +18,8 @@ use super::{
 use crate::{
     Error, RecordKind, Result,
     model::{
-        Attempts, Environment, EnvironmentId, EnvironmentState, EventKind, HostId, IdempotencyKey, Observed, Phase,
-        PhaseTimings, ProvisionRequest, ReasonCode, Seed, SnapshotState, Timestamp,
+        Attempts, Environment, EnvironmentId, EnvironmentState, EventKind, HostId, IdempotencyKey, Observed,
+        Phase, PhaseTimings, ProvisionRequest, ReasonCode, Seed, SnapshotState, Timestamp,
     },
     scheduler::Demand,
     store::{Expect, Kind, StoreError},
@@ -86,9 +86,9 @@ impl Orchestrator {
                 }
             }
         };
-        tokio::time::timeout(limit, wait).await.unwrap_or_else(|_| {
-            Err(Error::Timeout { what: format!("the boot of vm {id}"), after: limit })
-        })
+        tokio::time::timeout(limit, wait)
+            .await
+            .unwrap_or_else(|_| Err(Error::Timeout { what: format!("the boot of vm {id}"), after: limit }))
     }
 }
 
@@ -200,11 +200,8 @@ impl Inner {
         digest: String,
         environment: &Environment,
     ) -> Result<Change> {
-        let answer = KeptAnswer {
-            digest,
-            environment_id: environment.id.clone(),
-            created_at: environment.created_at,
-        };
+        let answer =
+            KeptAnswer { digest, environment_id: environment.id.clone(), created_at: environment.created_at };
         let body = record::encode("idempotency", key.as_str(), &answer)?;
         // An answer that is there still is one whose time is over; the revision keeps two of us apart.
         let found = self.store.get(Kind::Idempotency, key.as_str()).await?;
@@ -217,12 +214,8 @@ impl Inner {
         request: &ProvisionRequest,
         vm: &crate::model::VmName,
         now: Timestamp,
-    ) -> Result<super::Credentials> {
-        let mut credentials = self.secrets.credentials(vm, now)?;
-        if let Some(token) = &request.agent.auth_token {
-            credentials.token = token.clone();
-        }
-        Ok(credentials)
+    ) -> Result<crate::secrets::Credentials> {
+        Ok(self.secrets.credentials(vm, request.agent.auth_token.as_ref(), now)?)
     }
 
     /// The seed of a request, and the host that has it.

@@ -6,8 +6,8 @@ use super::{Inner, Orchestrator, boot::Boot, change::Change, state_event, tasks:
 use crate::{
     Error, RecordKind, Result,
     model::{
-        Environment, EnvironmentId, EnvironmentState, Event, EventKind, HostId, HostLiveness, Liveness, Reason,
-        ReasonCode, Subject, Timestamp,
+        Environment, EnvironmentId, EnvironmentState, Event, EventKind, HostId, HostLiveness, Liveness,
+        Reason, ReasonCode, Subject, Timestamp,
     },
     provider::Verb,
     reconcile::{Action, EnvironmentFacts, Facts, Listing, Plan, plan},
@@ -254,7 +254,8 @@ impl Inner {
             Liveness::Unreachable => EventKind::HostUnreachable,
             Liveness::Lost => EventKind::HostLost,
         };
-        let event = Event::new(self.now(), kind, Subject::Host(id.clone())).with_reason(liveness.reason.clone());
+        let event =
+            Event::new(self.now(), kind, Subject::Host(id.clone())).with_reason(liveness.reason.clone());
         self.change_host(id, |host| host.liveness = liveness, Some(event)).await
     }
 

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
-use super::{Inner, keys::StoredKey, record};
+use super::{Inner, record};
 use crate::{
     Error, Result,
     model::{DeadLetter, Environment, Host, Observed, Snapshot, Teardown},
     provider::{AbsentProvider, Provider},
+    secrets::ApiKeyRecord,
     store::{Kind, MAX_PAGE, Record, Store},
 };
 
@@ -62,11 +63,7 @@ impl Inner {
             self.fleet().put_dead_letter(letter, revision);
         })
         .await?;
-        each(store, Kind::ApiKey, |stored: StoredKey, revision| {
-            let hash = stored.hash_bytes();
-            self.fleet().put_key(stored.key, hash, revision);
-        })
-        .await?;
+        each(store, Kind::ApiKey, |key: ApiKeyRecord, _| self.fleet().put_key(key)).await?;
         self.start_idle_clocks();
         Ok(())
     }

@@ -84,14 +84,17 @@ impl Inner {
         }
     }
 
-    pub(super) async fn note_removed(&self, environment: &Environment, console: Option<String>) -> Result<()> {
+    pub(super) async fn note_removed(
+        &self,
+        environment: &Environment,
+        console: Option<String>,
+    ) -> Result<()> {
         let mut logs = self.kept_logs(&environment.vm).await.unwrap_or_default();
         if let Some(console) = console {
             let vault = self.vault(&environment.vm).await.ok();
             logs.insert(LogSource::Console, vault.map_or(console.clone(), |vault| vault.scrub(&console)));
         }
-        let logs =
-            if logs.is_empty() { None } else { Some(boot::encode_logs(&environment.vm, &logs)?) };
+        let logs = if logs.is_empty() { None } else { Some(boot::encode_logs(&environment.vm, &logs)?) };
         let change = |current: &mut Environment, now| {
             if current.vm != environment.vm {
                 return Err(super::not_our_vm(&environment.vm));
@@ -191,7 +194,11 @@ impl Inner {
     }
 
     /// Takes up a VM of ours that no record knows: from now on it must go.
-    pub(super) async fn adopt_orphan(self: &Arc<Self>, host: &crate::model::HostId, vm: &VmName) -> Result<()> {
+    pub(super) async fn adopt_orphan(
+        self: &Arc<Self>,
+        host: &crate::model::HostId,
+        vm: &VmName,
+    ) -> Result<()> {
         let now = self.now();
         let teardown = Teardown {
             vm: vm.clone(),

@@ -6,9 +6,9 @@ use super::{Inner, Orchestrator, boot, change::Change, fleet::Entry, profile, ta
 use crate::{
     Error, RecordKind, Result,
     model::{
-        Attempts, DeadLetter, DeadLetterKind, Environment, EnvironmentFilter, EnvironmentId, EnvironmentState,
-        Event, EventKind, Reason, ReasonCode, Snapshot, SnapshotId, SnapshotMode, SnapshotRequest,
-        SnapshotState, Subject, Timestamp,
+        Attempts, DeadLetter, DeadLetterKind, Environment, EnvironmentFilter, EnvironmentId,
+        EnvironmentState, Event, EventKind, Reason, ReasonCode, Snapshot, SnapshotId, SnapshotMode,
+        SnapshotRequest, SnapshotState, Subject, Timestamp,
     },
     provider::{Provider, ProviderErrorKind, SnapshotFacts, SnapshotVmRequest, Verb},
 };
@@ -257,10 +257,8 @@ impl Inner {
         if children > 0 {
             return Err(Error::HasChildren { id: id.clone(), children });
         }
-        let booting = EnvironmentFilter {
-            state: Some(EnvironmentState::Provisioning),
-            ..EnvironmentFilter::default()
-        };
+        let booting =
+            EnvironmentFilter { state: Some(EnvironmentState::Provisioning), ..EnvironmentFilter::default() };
         let (booting, _) = fleet.environments(&booting, None, usize::MAX);
         let uses = |environment: &&Arc<Environment>| {
             environment.seed.as_ref().is_some_and(|seed| seed.snapshot_id == *id)
@@ -340,11 +338,7 @@ impl Inner {
                 let Some(_noted) = SnapshotWork::begin(self, id) else { return Ok(()) };
                 let change = |snapshot: &mut Snapshot, now| {
                     let text = "a restore was interrupted; whether it happened is not known";
-                    snapshot.enter(
-                        SnapshotState::Ready,
-                        Reason::new(ReasonCode::Interrupted, text),
-                        now,
-                    )?;
+                    snapshot.enter(SnapshotState::Ready, Reason::new(ReasonCode::Interrupted, text), now)?;
                     Ok(Change::new().event(event(EventKind::SnapshotFailed, snapshot, now)))
                 };
                 self.change_snapshot(id, change).await.map(drop)
@@ -360,8 +354,7 @@ impl Inner {
         let (host, vm) = (&snapshot.host_id, &snapshot.vm);
         let provider: Arc<dyn Provider> = self.provider(host)?;
         let limit = self.config.timeouts.query;
-        let listed =
-            self.call(host, Verb::Snapshots, vm.as_str(), limit, provider.snapshots(vm)).await?;
+        let listed = self.call(host, Verb::Snapshots, vm.as_str(), limit, provider.snapshots(vm)).await?;
         let found = listed.into_iter().find(|facts| {
             facts.comment.split_whitespace().next().is_some_and(|word| word == snapshot.id.as_str())
         });

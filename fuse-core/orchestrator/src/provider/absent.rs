@@ -3,9 +3,9 @@
 use async_trait::async_trait;
 
 use super::{
-    AgentStart, AttachRequest, AttachSession, CreateRequest, ExecOutput, ExecRequest, FileUpload, ForkVmRequest,
-    HostFacts, LogSource, Provider, ProviderError, ProviderErrorKind, ProviderResult, SnapshotFacts,
-    SnapshotVmRequest, Verb, VmFacts,
+    AgentStart, AttachRequest, AttachSession, CreateRequest, ExecOutput, ExecRequest, FileUpload,
+    ForkVmRequest, HostFacts, LogSource, Provider, ProviderError, ProviderErrorKind, ProviderResult,
+    SnapshotFacts, SnapshotVmRequest, Verb, VmFacts,
 };
 use crate::model::{GuestEndpoint, HostId, OwnerId, VmName, VmPrefix};
 
@@ -38,11 +38,7 @@ impl Provider for AbsentProvider {
         self.refuse(Verb::Create, &request.name)
     }
 
-    async fn list(
-        &self,
-        _: &OwnerId,
-        _: &VmPrefix,
-    ) -> ProviderResult<Vec<VmFacts>> {
+    async fn list(&self, _: &OwnerId, _: &VmPrefix) -> ProviderResult<Vec<VmFacts>> {
         self.refuse(Verb::List, "")
     }
 
@@ -62,11 +58,7 @@ impl Provider for AbsentProvider {
         self.refuse(Verb::Exec, vm)
     }
 
-    async fn start_agent(
-        &self,
-        vm: &VmName,
-        _: &AgentStart,
-    ) -> ProviderResult<Vec<GuestEndpoint>> {
+    async fn start_agent(&self, vm: &VmName, _: &AgentStart) -> ProviderResult<Vec<GuestEndpoint>> {
         self.refuse(Verb::StartAgent, vm)
     }
 
@@ -78,11 +70,7 @@ impl Provider for AbsentProvider {
         self.refuse(Verb::Logs, vm)
     }
 
-    async fn snapshot(
-        &self,
-        vm: &VmName,
-        _: &SnapshotVmRequest,
-    ) -> ProviderResult<SnapshotFacts> {
+    async fn snapshot(&self, vm: &VmName, _: &SnapshotVmRequest) -> ProviderResult<SnapshotFacts> {
         self.refuse(Verb::Snapshot, vm)
     }
 

@@ -31,5 +31,5 @@ pub(super) fn next(
         }
         _ => (Liveness::Ready, Reason::from(ReasonCode::Answered)),
     };
-    (state != host.liveness.state).then(|| HostLiveness { state, since: now, reason })
+    (state != host.liveness.state).then_some(HostLiveness { state, since: now, reason })
 }

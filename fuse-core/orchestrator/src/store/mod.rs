@@ -30,14 +30,21 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 mod batch;
+mod dump;
 mod error;
 mod event;
 mod lease;
 mod ledger;
 mod memory;
+mod queue;
 mod record;
+#[cfg(feature = "sled")]
+mod sled;
 
+#[cfg(feature = "sled")]
+pub use self::sled::{SledOptions, SledStore};
 pub use batch::{Batch, Committed, Expect, MAX_BATCH, MAX_BATCH_BYTES};
+pub use dump::{DumpError, copy, export, import, verify};
 pub use error::{Found, StoreError};
 pub use event::{Event, EventPage, EventQuery, MAX_EVENT_BODY, MAX_PAGE, NewEvent};
 pub use lease::{Fence, LEASE_TTL_MS, Lease};
@@ -150,7 +157,8 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// [`StoreError::Corrupt`] when what was loaded is not what `position` says, and as [`Store::commit`].
     async fn finish_load(&self, position: Position) -> StoreResult<()>;
 
-    /// Finishes what is under way, refuses everything after, and gives back files and connections.
+    /// Finishes what is under way and refuses everything after. Files and connections are given back when the
+    /// last handle on the store is dropped.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] when the last flush failed.
@@ -164,6 +172,17 @@ pub enum Item {
     Record(Record),
     /// An event.
     Event(Event),
+}
+
+impl Item {
+    /// Bytes of id and body.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Record(record) => record.id.len() + record.body.len(),
+            Self::Event(event) => event.id.len() + event.body.len(),
+        }
+    }
 }
 
 /// Where a store stands.

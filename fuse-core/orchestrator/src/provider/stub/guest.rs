@@ -108,9 +108,7 @@ impl Run {
         redirect: Option<&Redirect>,
         files: &mut Files,
     ) -> Option<Duration> {
-        let Some((program, arguments)) = argv.split_first() else {
-            return None;
-        };
+        let (program, arguments) = argv.split_first()?;
         let program = program.rsplit('/').next().unwrap_or(program);
         let mut stdout = Vec::new();
         self.output.exit_code = 0;
