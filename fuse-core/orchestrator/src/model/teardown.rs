@@ -24,10 +24,10 @@ impl Attempts {
     const FIRST: Duration = Duration::from_secs(5);
     const LONGEST: Duration = Duration::from_secs(600);
 
-    /// Whether a try is due.
+    /// Whether a try is due. One that is due later than any wait was planned under another clock, and is due now.
     #[must_use]
     pub fn is_due(&self, now: Timestamp) -> bool {
-        self.next_at.is_none_or(|at| at <= now)
+        self.next_at.is_none_or(|at| at <= now || at.since(now) > Self::LONGEST)
     }
 
     /// Notes a failed try. The next is due after 5 s, 10 s, 20 s, …, at most 10 min; tries never stop.
@@ -96,5 +96,12 @@ mod tests {
         }
         assert_eq!(waits, [5, 10, 20, 40, 80, 160, 320, 600, 600]);
         assert!(!attempts.is_due(now));
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_delays_nothing() {
+        let mut attempts = Attempts::default();
+        attempts.note_failure("no", Timestamp::from_micros(7_200_000_000));
+        assert!(attempts.is_due(Timestamp::from_micros(1_000_000)));
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     Error, RecordKind, Result,
     model::{
         Environment, EnvironmentFilter, EnvironmentId, EnvironmentState, Host, HostId, Liveness, Observed,
-        Snapshot, SnapshotFilter, SnapshotId, Subject, Timestamp,
+        Snapshot, SnapshotFilter, SnapshotId, Subject, Teardown, Timestamp,
     },
 };
 
@@ -90,6 +90,12 @@ impl Orchestrator {
         let last = items.last().filter(|_| more).map(|last| IdCursor { id: last.id.clone() });
         let items = items.into_iter().map(|environment| self.inner.as_known(environment)).collect();
         Ok(Page { items, next_cursor: last.as_ref().and_then(encode) })
+    }
+
+    /// The VMs that must go and that no environment stands for any more.
+    #[must_use]
+    pub fn teardowns(&self) -> Vec<Arc<Teardown>> {
+        self.inner.fleet().teardowns.values().map(|entry| Arc::clone(&entry.value)).collect()
     }
 
     /// How many environments are in each state.

@@ -273,10 +273,16 @@ impl Inner {
         let (id, host) = (&snapshot.id, &snapshot.host_id);
         let mut kept = false;
         // A host that was removed took the bytes with it.
-        if let Ok(provider) = self.provider(host)
-            && !snapshot.artifact.is_empty()
-        {
-            let call = provider.delete_snapshot(&snapshot.vm, &snapshot.artifact);
+        let provider = self.provider(host).ok();
+        let artifact = match &provider {
+            // One that failed or was interrupted may have left bytes all the same.
+            Some(provider) if snapshot.artifact.is_empty() => {
+                self.look_up(&**provider, snapshot).await?.map(|facts| facts.artifact)
+            }
+            _ => Some(snapshot.artifact.clone()),
+        };
+        if let (Some(provider), Some(artifact)) = (provider, artifact) {
+            let call = provider.delete_snapshot(&snapshot.vm, &artifact);
             let limit = self.config.timeouts.destroy;
             match self.call(host, Verb::DeleteSnapshot, id.as_str(), limit, call).await {
                 Ok(()) => {}
@@ -348,25 +354,36 @@ impl Inner {
         }
     }
 
+    fn may_be_on_its_way(&self, snapshot: &Snapshot) -> bool {
+        let now = self.now();
+        // One from the future was made under another clock.
+        snapshot.created_at <= now && now.since(snapshot.created_at) < self.config.timeouts.snapshot
+    }
+
     /// Finds out what became of a snapshot whose answer was lost: its comment begins with our name of it.
     async fn find_snapshot(self: &Arc<Self>, snapshot: &Snapshot) -> Result<()> {
         let Some(_noted) = SnapshotWork::begin(self, &snapshot.id) else { return Ok(()) };
-        let (host, vm) = (&snapshot.host_id, &snapshot.vm);
-        let provider: Arc<dyn Provider> = self.provider(host)?;
-        let limit = self.config.timeouts.query;
-        let listed = self.call(host, Verb::Snapshots, vm.as_str(), limit, provider.snapshots(vm)).await?;
-        let found = listed.into_iter().find(|facts| {
-            facts.comment.split_whitespace().next().is_some_and(|word| word == snapshot.id.as_str())
-        });
-        match found {
+        let provider = self.provider(&snapshot.host_id)?;
+        match self.look_up(&*provider, snapshot).await? {
             Some(facts) => self.note_ready(&snapshot.id, facts).await.map(drop),
             // One whose request may be on its way yet is waited for as long as a snapshot may take.
-            None if self.now().since(snapshot.created_at) < self.config.timeouts.snapshot => Ok(()),
+            None if self.may_be_on_its_way(snapshot) => Ok(()),
             None => {
                 let why = "it was interrupted, and the host has no such snapshot".to_owned();
                 self.note_error(&snapshot.id, why).await
             }
         }
+    }
+
+    /// What the host says about a snapshot that it knows by our name of it alone.
+    async fn look_up(&self, provider: &dyn Provider, snapshot: &Snapshot) -> Result<Option<SnapshotFacts>> {
+        let (host, vm) = (&snapshot.host_id, &snapshot.vm);
+        let limit = self.config.timeouts.query;
+        let call = provider.snapshots(vm);
+        let listed = self.call(host, Verb::Snapshots, vm.as_str(), limit, call).await?;
+        Ok(listed.into_iter().find(|facts| {
+            facts.comment.split_whitespace().next().is_some_and(|word| word == snapshot.id.as_str())
+        }))
     }
 
     /// Deletes the snapshots whose retention has ended.
