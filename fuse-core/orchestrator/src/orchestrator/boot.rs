@@ -98,7 +98,10 @@ impl Boot {
         let outcome = self.attempt().await;
         let ended = match outcome {
             Ok(up) => self.succeed(up).await,
-            Err(Down::Cancelled) => Ok(()),
+            Err(Down::Cancelled) => {
+                self.note_unsure();
+                Ok(())
+            }
             Err(Down::Failed(code, why)) => self.fail(code, &why).await,
         };
         // What could not be written is found by reconcile, which begins the boot again.
@@ -115,6 +118,13 @@ impl Boot {
         self.made = Made::Unsure;
         let text = format!("its boot was interrupted {} times", self.environment.boots - 1);
         self.fail(ReasonCode::Interrupted, &text).await
+    }
+
+    /// Tells whoever removes the VM that it may be made yet.
+    fn note_unsure(&self) {
+        if let Some(activity) = self.inner.fleet().known_activity_mut(&self.environment.vm) {
+            activity.unsure |= self.made == Made::Unsure;
+        }
     }
 
     async fn attempt(&mut self) -> Result<Up, Down> {
@@ -330,7 +340,8 @@ impl Boot {
             cause: TeardownCause::FailedBoot,
             environment_id: Some(environment.id.clone()),
             holds: Some(environment.spec.resources),
-            unsure: self.made == Made::Unsure,
+            // A request of an earlier boot may be on its way yet, too.
+            unsure: self.made == Made::Unsure || environment.boots > 1,
             removal: Attempts::default(),
             created_at: self.inner.now(),
         });

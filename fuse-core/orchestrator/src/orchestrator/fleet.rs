@@ -46,6 +46,8 @@ pub(super) struct Activity {
     pub(super) settled_at: Timestamp,
     pub(super) used_at: Timestamp,
     pub(super) attached: u32,
+    /// Whether a request that makes the VM was given up before its answer came: it may be made yet.
+    pub(super) unsure: bool,
     /// Set when the boot should end, because the environment is to go.
     pub(super) cancel: Arc<tokio::sync::Notify>,
 }
@@ -58,6 +60,7 @@ impl Activity {
             settled_at: Timestamp::EPOCH,
             used_at: now,
             attached: 0,
+            unsure: false,
             cancel: Arc::default(),
         }
     }

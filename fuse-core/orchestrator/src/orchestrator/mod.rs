@@ -214,7 +214,8 @@ fn state_event(kind: crate::model::EventKind, environment: &Environment) -> crat
     let subject = Subject::Environment(environment.id.clone());
     let event = crate::model::Event::new(environment.updated_at, kind, subject)
         .with_state(environment.state)
-        .with_reason(environment.reason.clone());
+        .with_reason(environment.reason.clone())
+        .with("vm", &environment.vm);
     if environment.url.is_empty() { event } else { event.with("url", &environment.url) }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
-use super::{Inner, record};
+use super::{Inner, record, remove::SECOND_LOOK};
 use crate::{
     Error, Result,
     model::{DeadLetter, Environment, Host, Observed, Snapshot, Teardown},
@@ -45,7 +45,12 @@ impl Inner {
             self.fleet().put_host(host, revision, Some(provider));
         }
         // Teardowns first: a failed environment hands its room to one.
-        each(store, Kind::Teardown, |teardown: Teardown, revision| {
+        let now = self.now();
+        each(store, Kind::Teardown, |mut teardown: Teardown, revision| {
+            // One that waits for its second look waits anew: the clock may have been set meanwhile.
+            if teardown.removal.failed == 0 && teardown.removal.next_at.is_some() {
+                teardown.removal.next_at = Some(now.after(SECOND_LOOK));
+            }
             self.fleet().put_teardown(teardown, revision);
         })
         .await?;

@@ -6,15 +6,15 @@ use super::{Inner, Orchestrator, boot, change::Change, no_answer, state_event, t
 use crate::{
     Error, RecordKind, Result,
     model::{
-        DeadLetter, DeadLetterKind, Environment, EnvironmentId, EnvironmentState, Event, EventKind, Reason,
-        ReasonCode, Subject, Teardown, TeardownCause, Timestamp, VmName,
+        Attempts, DeadLetter, DeadLetterKind, Environment, EnvironmentId, EnvironmentState, Event, EventKind,
+        Reason, ReasonCode, Subject, Teardown, TeardownCause, Timestamp, VmName,
     },
     provider::{LogSource, Verb},
     store::{Expect, Kind},
 };
 
 /// When a VM whose creation may still be on its way is removed once more.
-const SECOND_LOOK: Duration = Duration::from_secs(60);
+pub(super) const SECOND_LOOK: Duration = Duration::from_secs(60);
 
 impl Orchestrator {
     /// Destroys an environment, from whatever state, and waits until its VM is gone.
@@ -102,7 +102,11 @@ impl Inner {
             let reason = current.reason.clone();
             current.enter(EnvironmentState::Destroyed, reason, now)?;
             let key = letter_of(current, now).key();
-            let mut change = Change::new()
+            let mut change = match self.second_look(current, now) {
+                None => Change::new(),
+                Some(teardown) => Change::new().teardown(teardown),
+            };
+            change = change
                 .delete(Kind::Secret, current.vm.as_str())
                 .event(state_event(EventKind::VmRemoved, current));
             if let Some(logs) = logs {
@@ -114,6 +118,22 @@ impl Inner {
             Ok(change)
         };
         self.change_environment(&environment.id, change).await.map(drop)
+    }
+
+    /// A second removal, for a VM that never ran and whose creation may still be on its way.
+    fn second_look(&self, environment: &Environment, now: Timestamp) -> Option<Teardown> {
+        let unsure = self.fleet().known_activity(&environment.vm).is_some_and(|activity| activity.unsure);
+        let never_ran = environment.url.is_empty();
+        (unsure || (never_ran && environment.boots > 1)).then(|| Teardown {
+            vm: environment.vm.clone(),
+            host_id: environment.host_id.clone(),
+            cause: TeardownCause::FailedBoot,
+            environment_id: Some(environment.id.clone()),
+            holds: Some(environment.spec.resources),
+            unsure: false,
+            removal: Attempts { next_at: Some(now.after(SECOND_LOOK)), ..Attempts::default() },
+            created_at: now,
+        })
     }
 
     async fn note_not_removed(&self, environment: &Environment, error: &str) -> Result<()> {
@@ -207,7 +227,7 @@ impl Inner {
             environment_id: None,
             holds: None,
             unsure: false,
-            removal: crate::model::Attempts::default(),
+            removal: Attempts::default(),
             created_at: now,
         };
         let event = Event::new(now, EventKind::VmOrphanFound, Subject::Vm(vm.clone())).with("host_id", host);

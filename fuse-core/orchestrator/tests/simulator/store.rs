@@ -15,7 +15,7 @@ use fuse_orchestrator::store::{
 };
 use tokio::sync::{Notify, mpsc, watch};
 
-use crate::rng::Rng;
+use crate::{host::SharedWatch, rng::Rng};
 
 /// What happens at a commit that is to crash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,15 +38,16 @@ struct Plan {
 #[derive(Debug)]
 pub struct SimStore {
     inner: Arc<MemoryStore>,
+    watch: SharedWatch,
     plan: Mutex<Plan>,
     dead: AtomicBool,
     pub crashed: Notify,
 }
 
 impl SimStore {
-    pub fn new(inner: Arc<MemoryStore>, seed: u64) -> Arc<Self> {
+    pub fn new(inner: Arc<MemoryStore>, watch: SharedWatch, seed: u64) -> Arc<Self> {
         let plan = Mutex::new(Plan { rng: Rng::new(seed), crash: None, calm: false });
-        Arc::new(Self { inner, plan, dead: AtomicBool::new(false), crashed: Notify::new() })
+        Arc::new(Self { inner, watch, plan, dead: AtomicBool::new(false), crashed: Notify::new() })
     }
 
     pub fn crash_at(&self, commits: u64, kind: Crash) {
@@ -67,6 +68,20 @@ impl SimStore {
         self.dead.store(true, Ordering::Relaxed);
         self.crashed.notify_one();
         std::future::pending::<()>().await;
+    }
+
+    /// Commits, and lets the watch look at the events at that very moment.
+    async fn watched(&self, batch: Batch) -> StoreResult<Committed> {
+        let committed = self.inner.commit(batch).await?;
+        if !committed.events.is_empty() {
+            let count = (committed.events.end - committed.events.start) as usize;
+            let page = self.inner.events(EventQuery::all(committed.events.start - 1, count)).await?;
+            let mut watch = self.watch.lock().unwrap();
+            for stored in page.events {
+                watch.look_at(&serde_json::from_slice(&stored.body).unwrap());
+            }
+        }
+        Ok(committed)
     }
 
     async fn alive(&self) {
@@ -116,7 +131,7 @@ impl Store for SimStore {
         match crash {
             Some(Crash::Before) => self.die().await,
             Some(Crash::After) => {
-                let _ = self.inner.commit(batch.clone()).await;
+                let _ = self.watched(batch.clone()).await;
                 self.die().await;
             }
             None => {}
@@ -125,10 +140,10 @@ impl Store for SimStore {
             0 => Err(self.away()),
             1 => Err(StoreError::OutcomeUnknown { doing: "commit", on: "sim".into(), why: "reset".into() }),
             2 => {
-                self.inner.commit(batch).await?;
+                self.watched(batch).await?;
                 Err(StoreError::OutcomeUnknown { doing: "commit", on: "sim".into(), why: "reset".into() })
             }
-            _ => self.inner.commit(batch).await,
+            _ => self.watched(batch).await,
         }
     }
 

@@ -10,8 +10,8 @@ use fuse_orchestrator::{
     Config, Delivery, Error, HostRegistration, Orchestrator, Removal,
     model::{
         Capacity, Clock, Environment, EnvironmentFilter, EnvironmentId, EnvironmentState, Event, ForkRequest,
-        Host, HostId, ProvisionRequest, Reason, ReasonCode, SnapshotId, SnapshotRequest, SnapshotState,
-        Subject, TaskId, Timestamp, VmName,
+        Host, HostId, ProvisionRequest, SnapshotId, SnapshotRequest, SnapshotState, Subject, TaskId,
+        Timestamp, VmName,
     },
     provider::{
         ProviderErrorKind, Verb,
@@ -97,7 +97,7 @@ impl World {
             .map(|number| {
                 let name = format!("h{number:02}");
                 let capacity = Capacity {
-                    cpus: 8 + rng.below(56) as u32,
+                    cpus: 6 + rng.below(2 * size.environments / size.hosts) as u32,
                     ram_mb: 8_192 + 1_024 * rng.below(100) as u32,
                     storage_gb: 500,
                     vm_count: 5 + rng.below(2 * size.environments / size.hosts) as u32,
@@ -107,13 +107,13 @@ impl World {
                 Arc::new(WatchedHost { name, stub, store, watch })
             })
             .collect();
-        let connection = SimStore::new(Arc::clone(&store), rng.next());
+        let connection = SimStore::new(Arc::clone(&store), Arc::clone(&watch), rng.next());
         connection.calm();
         let fuse = open(&connection, &hosts, rng.next(), START).await;
         for host in &hosts {
             register(&fuse, &host.name).await.unwrap();
         }
-        let connection = SimStore::new(Arc::clone(&store), rng.next());
+        let connection = SimStore::new(Arc::clone(&store), Arc::clone(&watch), rng.next());
         fuse.halt().await;
         let fuse = open(&connection, &hosts, rng.next(), START).await;
         let trace = trace.then(Vec::new);
@@ -187,14 +187,16 @@ impl World {
             1 => wall.before(shift),
             _ => wall,
         };
-        self.connection = SimStore::new(Arc::clone(&self.store), self.rng.next());
+        self.connection = SimStore::new(Arc::clone(&self.store), Arc::clone(&self.watch), self.rng.next());
         self.fuse = open(&self.connection, &self.hosts, self.rng.next(), wall).await;
         self.note(|| format!("the orchestrator started under the wall clock {wall}"));
     }
 
     async fn step(&mut self) {
         match self.rng.below(40) {
-            0..12 => self.provision(),
+            // Several at once, so that they compete for the same room.
+            0..3 => (0..2 + self.rng.below(4)).for_each(|_| self.provision()),
+            3..12 => self.provision(),
             12..18 => self.destroy(),
             18..20 => self.drain(),
             20..22 => self.fork(),
@@ -426,6 +428,7 @@ impl World {
             return Err(violation.clone());
         }
         self.check_events().await?;
+        self.check_vms().await?;
         if self.connection.is_dead() {
             return Ok(());
         }
@@ -467,24 +470,23 @@ impl World {
             return Err(format!("{id} went from {before:?} to {next}"));
         }
         self.states.insert(id.clone(), next);
-        let missing = event.reason.as_ref().is_some_and(|reason| reason.code == ReasonCode::VmMissing);
-        if missing && next == EnvironmentState::Destroying {
-            return self.check_missing(id, event.reason.as_ref());
-        }
         Ok(())
     }
 
-    /// A VM that was declared missing was absent from two listings in a row.
-    fn check_missing(&self, id: &EnvironmentId, reason: Option<&Reason>) -> Result<(), String> {
-        let promises = self.promises.lock().unwrap();
-        let vms = promises.accepted.iter().filter(|(_, of)| *of == id).map(|(vm, _)| vm);
-        let watch = self.watch.lock().unwrap();
-        for vm in vms {
-            let seen: Vec<_> = watch.listings.iter().filter(|((_, of), _)| of == vm).collect();
-            let is_there = self.hosts.iter().any(|host| host.stub.vm(vm).is_some());
-            let newest = self.fuse.get(id).is_ok_and(|environment| environment.vm == *vm);
-            if newest && is_there && seen.iter().all(|(_, (absent, _))| *absent < 2) {
-                return Err(format!("{id} was declared missing ({reason:?}) and {vm} is there"));
+    /// Every VM that we made has a durable record: an environment that is not ended, or a teardown.
+    async fn check_vms(&self) -> Result<(), String> {
+        for host in &self.hosts {
+            for vm in host.stub.vms() {
+                let made_for = self.watch.lock().unwrap().made_for.get(&vm).cloned();
+                let Some(id) = made_for else { continue };
+                let environment = self.store.get(Kind::Environment, id.as_str()).await.unwrap();
+                let stands = environment.is_some_and(|record| {
+                    let environment: Environment = serde_json::from_slice(&record.body).unwrap();
+                    environment.vm == vm && !environment.state.is_ended()
+                });
+                if !stands && self.store.get(Kind::Teardown, vm.as_str()).await.unwrap().is_none() {
+                    return Err(format!("{vm} runs on {} and no record stands for it", host.name));
+                }
             }
         }
         Ok(())
