@@ -112,7 +112,6 @@ impl<'a, B: Base> Fold<'a, B> {
     }
 
     fn commit(&mut self, batch: Batch) -> StoreResult<Committed> {
-        batch.check()?;
         if let Some(fence) = &batch.fence {
             self.check_fence("commit", fence)?;
         }
@@ -175,12 +174,6 @@ impl<'a, B: Base> Fold<'a, B> {
     }
 
     fn acquire(&mut self, name: String, holder: String, ttl_ms: u64) -> StoreResult<Lease> {
-        for (what, id) in [("the name of the lease", &name), ("the holder", &holder)] {
-            if let Some(why) = id_problem(what, id) {
-                return Err(StoreError::invalid("acquire", why));
-            }
-        }
-        check_ttl("acquire", ttl_ms)?;
         if let Some(row) = self.lease(&name)? {
             let remaining_ms = row.expires_ms.saturating_sub(self.now_ms);
             if !row.released && remaining_ms > 0 && row.holder != holder {
@@ -197,7 +190,6 @@ impl<'a, B: Base> Fold<'a, B> {
     }
 
     fn renew(&mut self, lease: Lease, ttl_ms: u64) -> StoreResult<Lease> {
-        check_ttl("renew", ttl_ms)?;
         let mut row = self.check_fence("renew", &lease.fence())?;
         row.expires_ms = self.now_ms.saturating_add(ttl_ms);
         let expires_ms = row.expires_ms;
@@ -231,7 +223,7 @@ impl<'a, B: Base> Fold<'a, B> {
         Ok(())
     }
 
-    /// Everything that a commit would have refused is refused in a load too, before any of it is applied.
+    /// No record twice, no gap between events; said before any of it is applied.
     fn check_items(&self, items: &[Item]) -> StoreResult<()> {
         let mut last_event = self.changes.head.position.last_event;
         let mut seen = std::collections::BTreeSet::new();
@@ -240,15 +232,13 @@ impl<'a, B: Base> Fold<'a, B> {
                 Item::Record(record) => {
                     let twice = !seen.insert((record.kind, record.id.as_str()))
                         || self.stub(record.kind, &record.id)?.is_some();
-                    id_problem("the id", &record.id)
-                        .or_else(|| twice.then(|| format!("{} `{}` comes twice", record.kind, record.id)))
+                    twice.then(|| format!("{} `{}` comes twice", record.kind, record.id))
                 }
                 Item::Event(event) => {
-                    let follows = last_event == 0 || event.seq == last_event + 1;
+                    let follows = last_event == 0 || event.seq == last_event.saturating_add(1);
                     let why = format!("event {} follows event {last_event}", event.seq);
                     last_event = event.seq;
-                    id_problem("the id of an event", &event.id)
-                        .or_else(|| (!follows || event.seq == 0).then_some(why))
+                    (!follows || event.seq == 0).then_some(why)
                 }
             };
             if let Some(why) = problem {
@@ -292,6 +282,23 @@ fn check_ttl(doing: &'static str, ttl_ms: u64) -> StoreResult<()> {
 }
 
 impl Request {
+    /// Checks everything that needs no store: sizes, ids, times. A fold takes it for granted.
+    pub(crate) fn check(&self) -> StoreResult<()> {
+        match self {
+            Self::Commit(batch) => batch.check(),
+            Self::Acquire { name, holder, ttl_ms } => {
+                let problem = id_problem("the name of the lease", name);
+                if let Some(why) = problem.or_else(|| id_problem("the holder", holder)) {
+                    return Err(StoreError::invalid("acquire", why));
+                }
+                check_ttl("acquire", *ttl_ms)
+            }
+            Self::Renew { ttl_ms, .. } => check_ttl("renew", *ttl_ms),
+            Self::Load(items) => items.iter().try_for_each(Item::check),
+            Self::Truncate { .. } | Self::Release { .. } | Self::FinishLoad(_) => Ok(()),
+        }
+    }
+
     pub(crate) fn acquire(name: &str, holder: &str, ttl: std::time::Duration) -> Self {
         Self::Acquire { name: name.to_owned(), holder: holder.to_owned(), ttl_ms: millis(ttl) }
     }

@@ -67,6 +67,7 @@ impl MemoryStore {
     }
 
     fn write(&self, request: Request) -> StoreResult<Reply> {
+        request.check()?;
         let mut state = self.state()?;
         let now_ms = (self.clock)();
         let mut fold = Fold::new(&*state, state.head, now_ms);

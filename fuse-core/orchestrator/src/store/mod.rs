@@ -36,6 +36,9 @@ mod event;
 mod lease;
 mod ledger;
 mod memory;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(any(feature = "sled", feature = "postgres"))]
 mod queue;
 mod record;
 #[cfg(feature = "sled")]
@@ -49,6 +52,8 @@ pub use error::{Found, StoreError};
 pub use event::{Event, EventPage, EventQuery, MAX_EVENT_BODY, MAX_PAGE, NewEvent};
 pub use lease::{Fence, LEASE_TTL_MS, Lease};
 pub use memory::MemoryStore;
+#[cfg(feature = "postgres")]
+pub use postgres::{PostgresOptions, PostgresStore};
 pub use record::{Kind, MAX_BODY, MAX_ID, Page, Record};
 
 use std::sync::Arc;
@@ -181,6 +186,19 @@ impl Item {
         match self {
             Self::Record(record) => record.id.len() + record.body.len(),
             Self::Event(event) => event.id.len() + event.body.len(),
+        }
+    }
+
+    /// What a commit would have refused is refused in a load too.
+    fn check(&self) -> StoreResult<()> {
+        let (id, len, most) = match self {
+            Self::Record(record) => (&record.id, record.body.len(), MAX_BODY),
+            Self::Event(event) => (&event.id, event.body.len(), MAX_EVENT_BODY),
+        };
+        let too_long = || (len > most).then(|| format!("a body has {len} bytes, and {most} are allowed"));
+        match record::id_problem("the id", id).or_else(too_long) {
+            Some(why) => Err(StoreError::invalid("import", why)),
+            None => Ok(()),
         }
     }
 }
