@@ -151,6 +151,27 @@ impl Server {
         }
     }
 
+    /// Turns TLS on, with a certificate and a key in PEM.
+    pub fn give_certificate(&self, certificate: &str, key: &str) {
+        for (from, to) in [(certificate, "server.crt"), (key, "server.key")] {
+            let to = self.data().join(to);
+            fs::copy(from, &to).expect("a copy");
+            fs::set_permissions(&to, fs::Permissions::from_mode(0o600)).expect("permissions");
+            if is_root() {
+                chown(&to, Some(NOBODY), Some(NOBODY)).expect("chown");
+            }
+        }
+        self.sql("postgres", "ALTER SYSTEM SET ssl = on");
+        self.sql("postgres", "SELECT pg_reload_conf()");
+        for _ in 0..100 {
+            if self.sql("postgres", "SHOW ssl") == "on" {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        panic!("the server does not turn TLS on");
+    }
+
     fn place(&self, database: &str) -> Vec<String> {
         let port = self.port.to_string();
         ["-h", "127.0.0.1", "-p", &port, "-U", "fuse", "-d", database].map(str::to_owned).to_vec()
