@@ -158,6 +158,7 @@ impl<'a, B: Base> Fold<'a, B> {
     fn truncate(&mut self, through: u64) -> u64 {
         let position = &mut self.changes.head.position;
         let floor = through.min(position.last_event).max(position.floor);
+        position.revision += u64::from(floor > position.floor);
         position.floor = floor;
         self.changes.events.retain(|event| event.seq > floor);
         floor
@@ -191,6 +192,8 @@ impl<'a, B: Base> Fold<'a, B> {
 
     fn renew(&mut self, lease: Lease, ttl_ms: u64) -> StoreResult<Lease> {
         let mut row = self.check_fence("renew", &lease.fence())?;
+        // Counted like a commit, so that a store that comes back without it is seen to be behind.
+        self.changes.head.position.revision += 1;
         row.expires_ms = self.now_ms.saturating_add(ttl_ms);
         let expires_ms = row.expires_ms;
         self.changes.leases.insert(lease.name.clone(), row);
@@ -199,6 +202,7 @@ impl<'a, B: Base> Fold<'a, B> {
 
     fn release(&mut self, lease: &Lease) -> StoreResult<()> {
         let mut row = self.check_fence("release", &lease.fence())?;
+        self.changes.head.position.revision += 1;
         row.released = true;
         self.changes.leases.insert(lease.name.clone(), row);
         Ok(())

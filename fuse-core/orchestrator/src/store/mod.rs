@@ -41,6 +41,7 @@ mod postgres;
 #[cfg(any(feature = "sled", feature = "postgres"))]
 mod queue;
 mod record;
+mod retention;
 #[cfg(feature = "sled")]
 mod sled;
 
@@ -55,10 +56,16 @@ pub use memory::MemoryStore;
 #[cfg(feature = "postgres")]
 pub use postgres::{PostgresOptions, PostgresStore};
 pub use record::{Kind, MAX_BODY, MAX_ID, Page, Record};
+pub use retention::{Keep, trim_events};
 
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
+
+/// Compiles the example of the guide.
+#[cfg(all(doctest, feature = "sled"))]
+#[doc = include_str!("../../../../docs/state-store.md")]
+struct Guide;
 
 /// A store that is shared: clone it freely.
 pub type SharedStore = Arc<dyn Store>;
@@ -206,7 +213,7 @@ impl Item {
 /// Where a store stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Position {
-    /// Number of the last commit (also counts acquired leases); 0 for a new store.
+    /// Number of the last commit (truncations and changes of leases count too); 0 for a new store.
     pub revision: u64,
     /// Number of the last event; 0 when there never was one.
     pub last_event: u64,

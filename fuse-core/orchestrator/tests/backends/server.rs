@@ -61,15 +61,20 @@ fn command(program: &Path) -> Command {
 impl Server {
     /// Makes a cluster, with `settings` (lines of postgresql.conf), and starts it.
     pub fn start(settings: &[&str]) -> Option<Self> {
+        Self::start_in(Path::new("/tmp"), settings)
+    }
+
+    /// As [`Server::start`], in a directory under `parent`, whose path must be short: the name of a socket is at
+    /// most 107 bytes long.
+    pub fn start_in(parent: &Path, settings: &[&str]) -> Option<Self> {
         let Some(bin) = binaries() else {
             eprintln!(
                 "SKIPPED: no Postgres under /usr/lib/postgresql nor in FUSE_PG_BIN (apt-get install postgresql)"
             );
             return None;
         };
-        // A short path: the name of a socket is at most 107 bytes long.
         let dir =
-            tempfile::Builder::new().prefix("fpg").tempdir_in("/tmp").expect("a temporary directory").keep();
+            tempfile::Builder::new().prefix("fpg").tempdir_in(parent).expect("a temporary directory").keep();
         fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).expect("permissions");
         let data = dir.join("data");
         fs::create_dir(&data).expect("a data directory");

@@ -209,7 +209,8 @@ impl Store for PostgresStore {
         if !(1..=MAX_PAGE).contains(&limit) {
             return Err(StoreError::page_limit(limit));
         }
-        let after = after.unwrap_or_default();
+        // No id contains a NUL, so what comes after "a\0…" is what comes after "a"; Postgres takes no NUL.
+        let after = after.and_then(|id| id.split('\0').next()).unwrap_or_default();
         let one_more = signed(limit as u64 + 1);
         let rows = self.query(rows::LIST, &[&kind.as_str(), &after, &one_more]).await?;
         let reader = self.reader();
@@ -228,6 +229,10 @@ impl Store for PostgresStore {
         let (after, limit) = (signed(query.after), signed(query.limit as u64));
         let rows = match &query.subject {
             None => self.query(rows::EVENTS, &[&after, &limit]).await?,
+            // An id that cannot be stored has no events, like the empty one.
+            Some((kind, id)) if record::id_problem("the id", id).is_some() => {
+                self.query(rows::EVENTS_OF, &[&after, &limit, &kind.as_str(), &""]).await?
+            }
             Some((kind, id)) => self.query(rows::EVENTS_OF, &[&after, &limit, &kind.as_str(), id]).await?,
         };
         let reader = self.reader();
