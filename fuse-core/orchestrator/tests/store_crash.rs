@@ -40,7 +40,15 @@ fn child_process() {
 /// Counts up: each commit writes the number into two records and one event, and prints it once acknowledged.
 async fn write_forever(store: SharedStore, writer: u64) {
     let id = format!("w{writer}");
-    let (mut n, mut expect) = match store.get(Kind::Environment, &id).await.unwrap() {
+    let found = loop {
+        match store.get(Kind::Environment, &id).await {
+            Ok(found) => break found,
+            // The database is being restarted.
+            Err(error) => assert!(error.is_retryable(), "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    let (mut n, mut expect) = match found {
         Some(record) => (number(&record.body), Expect::Revision(record.revision)),
         None => (0, Expect::Absent),
     };

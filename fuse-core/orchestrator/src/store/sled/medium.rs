@@ -11,6 +11,9 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
+#[cfg(test)]
+mod tests;
+
 /// What to do about damage.
 pub(super) const RESTORE: &str =
     "move the directory aside and import the last export into a new store; do not go on with this one";
