@@ -47,6 +47,24 @@ pub(crate) struct Stub {
     pub(crate) checksum: u128,
 }
 
+/// A record and its checksum, which is computed once.
+#[derive(Debug, Clone)]
+pub(crate) struct Held {
+    pub(crate) record: Record,
+    pub(crate) checksum: u128,
+}
+
+impl Held {
+    fn new(record: Record) -> Self {
+        let checksum = record.checksum();
+        Self { record, checksum }
+    }
+
+    pub(crate) fn stub(&self) -> Stub {
+        Stub { revision: self.record.revision, checksum: self.checksum }
+    }
+}
+
 /// What the writer looks up in the medium.
 pub(crate) trait Base {
     fn stub(&self, kind: Kind, id: &str) -> StoreResult<Option<Stub>>;
@@ -57,7 +75,7 @@ pub(crate) trait Base {
 /// What a group of requests changes. `None` deletes.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
-    pub(crate) records: BTreeMap<(Kind, String), Option<Record>>,
+    pub(crate) records: BTreeMap<(Kind, String), Option<Held>>,
     pub(crate) events: Vec<Event>,
     pub(crate) leases: BTreeMap<String, LeaseRow>,
     pub(crate) head: Head,
@@ -67,8 +85,6 @@ pub(crate) struct Changes {
 pub(crate) struct Fold<'a, B: Base> {
     base: &'a B,
     now_ms: u64,
-    /// Checksums of the records in `changes`, so that each is computed once.
-    stubs: BTreeMap<(Kind, String), Option<Stub>>,
     pub(crate) changes: Changes,
     pub(crate) changed: bool,
 }
@@ -76,7 +92,7 @@ pub(crate) struct Fold<'a, B: Base> {
 impl<'a, B: Base> Fold<'a, B> {
     pub(crate) fn new(base: &'a B, head: Head, now_ms: u64) -> Self {
         let changes = Changes { head, ..Changes::default() };
-        Self { base, now_ms, stubs: BTreeMap::new(), changes, changed: false }
+        Self { base, now_ms, changes, changed: false }
     }
 
     pub(crate) fn apply(&mut self, request: Request) -> StoreResult<Reply> {
@@ -98,8 +114,8 @@ impl<'a, B: Base> Fold<'a, B> {
 
     fn stub(&self, kind: Kind, id: &str) -> StoreResult<Option<Stub>> {
         // A tuple key cannot be looked up by reference without owning the id; groups are small.
-        match self.stubs.get(&(kind, id.to_owned())) {
-            Some(stub) => Ok(*stub),
+        match self.changes.records.get(&(kind, id.to_owned())) {
+            Some(held) => Ok(held.as_ref().map(Held::stub)),
             None => self.base.stub(kind, id),
         }
     }
@@ -146,13 +162,12 @@ impl<'a, B: Base> Fold<'a, B> {
             position.records = position.records.saturating_sub(1);
             position.digest = position.digest.wrapping_sub(old.checksum);
         }
-        let stub = record.as_ref().map(|r| Stub { revision: r.revision, checksum: r.checksum() });
-        if let Some(new) = stub {
+        let held = record.map(Held::new);
+        if let Some(new) = &held {
             position.records += 1;
             position.digest = position.digest.wrapping_add(new.checksum);
         }
-        self.stubs.insert((kind, id.clone()), stub);
-        self.changes.records.insert((kind, id), record);
+        self.changes.records.insert((kind, id), held);
     }
 
     fn truncate(&mut self, through: u64) -> u64 {

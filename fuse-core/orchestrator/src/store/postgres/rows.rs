@@ -1,6 +1,6 @@
 //! The statements, and what goes between rows and values.
 use super::super::lease::LeaseRow;
-use super::super::ledger::{Changes, Head, Stub};
+use super::super::ledger::{Changes, Head, Held, Stub};
 use super::super::{Event, Kind, Position, Record, StoreError, StoreResult};
 use bytes::Bytes;
 use tokio_postgres::Row;
@@ -206,8 +206,8 @@ pub(super) struct Columns<'a> {
 impl<'a> Columns<'a> {
     pub(super) fn of(changes: &'a Changes) -> Self {
         let mut columns = Self::default();
-        for ((kind, id), record) in &changes.records {
-            let Some(record) = record else {
+        for ((kind, id), held) in &changes.records {
+            let Some(Held { record, checksum }) = held else {
                 columns.gone_kinds.push(kind.as_str());
                 columns.gone_ids.push(id);
                 continue;
@@ -215,7 +215,7 @@ impl<'a> Columns<'a> {
             columns.put_kinds.push(kind.as_str());
             columns.put_ids.push(id);
             columns.put_revisions.push(signed(record.revision));
-            columns.put_sums.push(record.checksum().to_be_bytes().to_vec());
+            columns.put_sums.push(checksum.to_be_bytes().to_vec());
             columns.put_bodies.push(&record.body);
         }
         for event in &changes.events {

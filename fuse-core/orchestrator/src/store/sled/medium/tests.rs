@@ -55,7 +55,8 @@ async fn damage_inside_intact_pages_is_said() {
             "some of them are old",
             Box::new(|db| {
                 let old = Record { kind: Kind::Task, id: "t".into(), revision: 1, body: vec![0].into() };
-                db.insert(layout::record_key(Kind::Task, "t"), layout::record_value(&old)).map(drop)
+                db.insert(layout::record_key(Kind::Task, "t"), layout::record_value(&old, old.checksum()))
+                    .map(drop)
             }),
         ),
         // A record under another record's id.
