@@ -1,6 +1,6 @@
 //! Durable commits per second against bare flushes of the same disk, in the same run.
 //!
-//! `cargo bench --bench store_commit -- [--seconds N] [--json FILE]`. The disk is that of `FUSE_BENCH_DIR` (default
+//! `cargo bench --bench store_commit -- [--seconds N] [--json FILE] [--only STORE]`. The disk is that of `FUSE_BENCH_DIR` (default
 //! /var/tmp). Each commit is a transition as the control plane makes them: one record of 1 KiB changed at an
 //! expected revision, one event of 200 bytes. Rounds of all contenders alternate, and the median round counts, so
 //! that a noisy machine is noisy for all of them.
@@ -99,7 +99,9 @@ fn main() {
     let parent = std::env::var_os("FUSE_BENCH_DIR").map_or_else(|| PathBuf::from("/var/tmp"), PathBuf::from);
     let dir = tempfile::Builder::new().prefix("fuse-bench").tempdir_in(&parent).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let server = Server::start_in(&parent, &[]);
+    let only = argument("--only");
+    let wanted = |name: &str| only.as_deref().is_none_or(|only| only == name);
+    let server = if wanted("postgres") { Server::start_in(&parent, &[]) } else { None };
     let stores = runtime.block_on(async {
         let mut stores: Vec<(&str, SharedStore)> = vec![
             ("memory", Arc::new(MemoryStore::new())),
@@ -108,6 +110,7 @@ fn main() {
         if let Some(server) = &server {
             stores.push(("postgres", Arc::new(PostgresStore::open(&server.database().1).await.unwrap())));
         }
+        stores.retain(|(name, _)| wanted(name));
         stores
     });
     let mut results: Vec<(String, usize, Vec<Round>)> = vec![("fdatasync".into(), 1, Vec::new())];
@@ -123,14 +126,48 @@ fn main() {
             });
         }
     }
+    let pages = runtime.block_on(fill_and_page(&stores));
     report(
         results.into_iter().map(|(name, concurrency, rounds)| (name, concurrency, median(rounds))).collect(),
     );
+    println!("\n{pages}");
     runtime.block_on(async {
         for (_, store) in stores {
             store.close().await.unwrap();
         }
+        let started = Instant::now();
+        let store = SledStore::open(dir.path().join("sled")).await.unwrap();
+        let records = store.position().await.unwrap().records;
+        println!("open sled with {records} records, all checked: {:.2} s", started.elapsed().as_secs_f64());
     });
+}
+
+/// The cost of a page of 200 in the middle, with 10,000 and with 100,000 records of 1 KiB in the store.
+async fn fill_and_page(stores: &[(&str, SharedStore)]) -> String {
+    let mut lines =
+        vec!["| page of 200 records | of 10,000, µs | of 100,000, µs |".to_owned(), "|---|---:|---:|".into()];
+    for (name, store) in stores {
+        let mut medians = Vec::new();
+        for hundreds in [0..100, 100..1_000] {
+            for hundred in hundreds.clone() {
+                let put = |batch: Batch, n| {
+                    batch.put(Kind::Host, format!("h{hundred:04}{n:02}"), Expect::Any, vec![b'h'; 1_024])
+                };
+                store.commit((0..100).fold(Batch::new(), put)).await.unwrap();
+            }
+            let mut times: Vec<_> = Vec::new();
+            for n in 0..51 {
+                let begun = Instant::now();
+                let after = format!("h{:04}", hundreds.end / 2 + n % 7);
+                assert_eq!(store.list(Kind::Host, Some(&after), 200).await.unwrap().records.len(), 200);
+                times.push(begun.elapsed().as_micros());
+            }
+            times.sort_unstable();
+            medians.push(times[times.len() / 2]);
+        }
+        lines.push(format!("| {name} | {} | {} |", medians[0], medians[1]));
+    }
+    lines.join("\n")
 }
 
 fn report(results: Vec<(String, usize, Round)>) {
