@@ -250,6 +250,9 @@ async fn a_half_written_snapshot_is_cleared_away() {
         })
         .await;
     assert_eq!(outcome, Outcome::Whole);
+    let left = files(&original.dir.path().join("copy"));
+    let aside = left.iter().find(|path| path.to_string_lossy().contains("damaged-"));
+    assert_eq!(aside, None, "the good snapshot was given up as well");
 }
 
 #[tokio::test]

@@ -151,6 +151,9 @@ impl Batch {
             if let Some(why) = id_problem("the id of an event", &event.id) {
                 return refuse(why);
             }
+            if event.at_ms > i64::MAX as u64 {
+                return refuse(format!("the time of an event, {} ms, is past {}", event.at_ms, i64::MAX));
+            }
             if event.body.len() > MAX_EVENT_BODY {
                 return refuse(format!(
                     "an event about {} `{}` has {} bytes, and {MAX_EVENT_BODY} are allowed",

@@ -17,6 +17,7 @@ pub struct NewEvent {
     /// Id of that record. The record need not exist.
     pub id: String,
     /// When it happened, in milliseconds since the Unix epoch, by the caller's clock. Stores only keep it.
+    /// At most 2^63 - 1.
     pub at_ms: u64,
     /// What happened: JSON for Fuse, opaque for a store. Up to [`MAX_EVENT_BODY`] bytes.
     pub body: Bytes,

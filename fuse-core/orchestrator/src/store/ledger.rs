@@ -47,6 +47,24 @@ pub(crate) struct Stub {
     pub(crate) checksum: u128,
 }
 
+/// A record and its checksum, which is computed once.
+#[derive(Debug, Clone)]
+pub(crate) struct Held {
+    pub(crate) record: Record,
+    pub(crate) checksum: u128,
+}
+
+impl Held {
+    fn new(record: Record) -> Self {
+        let checksum = record.checksum();
+        Self { record, checksum }
+    }
+
+    pub(crate) fn stub(&self) -> Stub {
+        Stub { revision: self.record.revision, checksum: self.checksum }
+    }
+}
+
 /// What the writer looks up in the medium.
 pub(crate) trait Base {
     fn stub(&self, kind: Kind, id: &str) -> StoreResult<Option<Stub>>;
@@ -57,7 +75,7 @@ pub(crate) trait Base {
 /// What a group of requests changes. `None` deletes.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
-    pub(crate) records: BTreeMap<(Kind, String), Option<Record>>,
+    pub(crate) records: BTreeMap<(Kind, String), Option<Held>>,
     pub(crate) events: Vec<Event>,
     pub(crate) leases: BTreeMap<String, LeaseRow>,
     pub(crate) head: Head,
@@ -67,8 +85,6 @@ pub(crate) struct Changes {
 pub(crate) struct Fold<'a, B: Base> {
     base: &'a B,
     now_ms: u64,
-    /// Checksums of the records in `changes`, so that each is computed once.
-    stubs: BTreeMap<(Kind, String), Option<Stub>>,
     pub(crate) changes: Changes,
     pub(crate) changed: bool,
 }
@@ -76,7 +92,7 @@ pub(crate) struct Fold<'a, B: Base> {
 impl<'a, B: Base> Fold<'a, B> {
     pub(crate) fn new(base: &'a B, head: Head, now_ms: u64) -> Self {
         let changes = Changes { head, ..Changes::default() };
-        Self { base, now_ms, stubs: BTreeMap::new(), changes, changed: false }
+        Self { base, now_ms, changes, changed: false }
     }
 
     pub(crate) fn apply(&mut self, request: Request) -> StoreResult<Reply> {
@@ -98,8 +114,8 @@ impl<'a, B: Base> Fold<'a, B> {
 
     fn stub(&self, kind: Kind, id: &str) -> StoreResult<Option<Stub>> {
         // A tuple key cannot be looked up by reference without owning the id; groups are small.
-        match self.stubs.get(&(kind, id.to_owned())) {
-            Some(stub) => Ok(*stub),
+        match self.changes.records.get(&(kind, id.to_owned())) {
+            Some(held) => Ok(held.as_ref().map(Held::stub)),
             None => self.base.stub(kind, id),
         }
     }
@@ -112,7 +128,6 @@ impl<'a, B: Base> Fold<'a, B> {
     }
 
     fn commit(&mut self, batch: Batch) -> StoreResult<Committed> {
-        batch.check()?;
         if let Some(fence) = &batch.fence {
             self.check_fence("commit", fence)?;
         }
@@ -147,18 +162,18 @@ impl<'a, B: Base> Fold<'a, B> {
             position.records = position.records.saturating_sub(1);
             position.digest = position.digest.wrapping_sub(old.checksum);
         }
-        let stub = record.as_ref().map(|r| Stub { revision: r.revision, checksum: r.checksum() });
-        if let Some(new) = stub {
+        let held = record.map(Held::new);
+        if let Some(new) = &held {
             position.records += 1;
             position.digest = position.digest.wrapping_add(new.checksum);
         }
-        self.stubs.insert((kind, id.clone()), stub);
-        self.changes.records.insert((kind, id), record);
+        self.changes.records.insert((kind, id), held);
     }
 
     fn truncate(&mut self, through: u64) -> u64 {
         let position = &mut self.changes.head.position;
         let floor = through.min(position.last_event).max(position.floor);
+        position.revision += u64::from(floor > position.floor);
         position.floor = floor;
         self.changes.events.retain(|event| event.seq > floor);
         floor
@@ -175,12 +190,6 @@ impl<'a, B: Base> Fold<'a, B> {
     }
 
     fn acquire(&mut self, name: String, holder: String, ttl_ms: u64) -> StoreResult<Lease> {
-        for (what, id) in [("the name of the lease", &name), ("the holder", &holder)] {
-            if let Some(why) = id_problem(what, id) {
-                return Err(StoreError::invalid("acquire", why));
-            }
-        }
-        check_ttl("acquire", ttl_ms)?;
         if let Some(row) = self.lease(&name)? {
             let remaining_ms = row.expires_ms.saturating_sub(self.now_ms);
             if !row.released && remaining_ms > 0 && row.holder != holder {
@@ -197,8 +206,9 @@ impl<'a, B: Base> Fold<'a, B> {
     }
 
     fn renew(&mut self, lease: Lease, ttl_ms: u64) -> StoreResult<Lease> {
-        check_ttl("renew", ttl_ms)?;
         let mut row = self.check_fence("renew", &lease.fence())?;
+        // Counted like a commit, so that a store that comes back without it is seen to be behind.
+        self.changes.head.position.revision += 1;
         row.expires_ms = self.now_ms.saturating_add(ttl_ms);
         let expires_ms = row.expires_ms;
         self.changes.leases.insert(lease.name.clone(), row);
@@ -207,6 +217,7 @@ impl<'a, B: Base> Fold<'a, B> {
 
     fn release(&mut self, lease: &Lease) -> StoreResult<()> {
         let mut row = self.check_fence("release", &lease.fence())?;
+        self.changes.head.position.revision += 1;
         row.released = true;
         self.changes.leases.insert(lease.name.clone(), row);
         Ok(())
@@ -231,7 +242,7 @@ impl<'a, B: Base> Fold<'a, B> {
         Ok(())
     }
 
-    /// Everything that a commit would have refused is refused in a load too, before any of it is applied.
+    /// No record twice, no gap between events; said before any of it is applied.
     fn check_items(&self, items: &[Item]) -> StoreResult<()> {
         let mut last_event = self.changes.head.position.last_event;
         let mut seen = std::collections::BTreeSet::new();
@@ -240,15 +251,13 @@ impl<'a, B: Base> Fold<'a, B> {
                 Item::Record(record) => {
                     let twice = !seen.insert((record.kind, record.id.as_str()))
                         || self.stub(record.kind, &record.id)?.is_some();
-                    id_problem("the id", &record.id)
-                        .or_else(|| twice.then(|| format!("{} `{}` comes twice", record.kind, record.id)))
+                    twice.then(|| format!("{} `{}` comes twice", record.kind, record.id))
                 }
                 Item::Event(event) => {
-                    let follows = last_event == 0 || event.seq == last_event + 1;
+                    let follows = last_event == 0 || event.seq == last_event.saturating_add(1);
                     let why = format!("event {} follows event {last_event}", event.seq);
                     last_event = event.seq;
-                    id_problem("the id of an event", &event.id)
-                        .or_else(|| (!follows || event.seq == 0).then_some(why))
+                    (!follows || event.seq == 0).then_some(why)
                 }
             };
             if let Some(why) = problem {
@@ -292,6 +301,23 @@ fn check_ttl(doing: &'static str, ttl_ms: u64) -> StoreResult<()> {
 }
 
 impl Request {
+    /// Checks everything that needs no store: sizes, ids, times. A fold takes it for granted.
+    pub(crate) fn check(&self) -> StoreResult<()> {
+        match self {
+            Self::Commit(batch) => batch.check(),
+            Self::Acquire { name, holder, ttl_ms } => {
+                let problem = id_problem("the name of the lease", name);
+                if let Some(why) = problem.or_else(|| id_problem("the holder", holder)) {
+                    return Err(StoreError::invalid("acquire", why));
+                }
+                check_ttl("acquire", *ttl_ms)
+            }
+            Self::Renew { ttl_ms, .. } => check_ttl("renew", *ttl_ms),
+            Self::Load(items) => items.iter().try_for_each(Item::check),
+            Self::Truncate { .. } | Self::Release { .. } | Self::FinishLoad(_) => Ok(()),
+        }
+    }
+
     pub(crate) fn acquire(name: &str, holder: &str, ttl: std::time::Duration) -> Self {
         Self::Acquire { name: name.to_owned(), holder: holder.to_owned(), ttl_ms: millis(ttl) }
     }

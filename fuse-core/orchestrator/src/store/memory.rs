@@ -1,6 +1,6 @@
 //! The store that forgets: for tests, for the simulator, and for embedders who keep their state elsewhere.
 use super::lease::LeaseRow;
-use super::ledger::{Base, Changes, Fold, Head, Reply, Request, Stub};
+use super::ledger::{Base, Changes, Fold, Head, Held, Reply, Request, Stub};
 use super::*;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -33,11 +33,6 @@ struct State {
     closed: bool,
 }
 
-struct Held {
-    record: Record,
-    checksum: u128,
-}
-
 impl MemoryStore {
     /// An empty store that reads the system clock for its leases.
     #[must_use]
@@ -67,6 +62,7 @@ impl MemoryStore {
     }
 
     fn write(&self, request: Request) -> StoreResult<Reply> {
+        request.check()?;
         let mut state = self.state()?;
         let now_ms = (self.clock)();
         let mut fold = Fold::new(&*state, state.head, now_ms);
@@ -82,16 +78,11 @@ impl MemoryStore {
 
 impl State {
     fn take(&mut self, changes: Changes) {
-        for ((kind, id), record) in changes.records {
+        for ((kind, id), held) in changes.records {
             let records = self.records.entry(kind).or_default();
-            match record {
-                Some(record) => {
-                    let checksum = record.checksum();
-                    records.insert(id, Held { record, checksum });
-                }
-                None => {
-                    records.remove(&id);
-                }
+            match held {
+                Some(held) => drop(records.insert(id, held)),
+                None => drop(records.remove(&id)),
             }
         }
         let floor = changes.head.position.floor;
@@ -107,7 +98,7 @@ impl State {
 impl Base for State {
     fn stub(&self, kind: Kind, id: &str) -> StoreResult<Option<Stub>> {
         let held = self.records.get(&kind).and_then(|records| records.get(id));
-        Ok(held.map(|held| Stub { revision: held.record.revision, checksum: held.checksum }))
+        Ok(held.map(Held::stub))
     }
 
     fn lease(&self, name: &str) -> StoreResult<Option<LeaseRow>> {

@@ -36,8 +36,12 @@ mod event;
 mod lease;
 mod ledger;
 mod memory;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(any(feature = "sled", feature = "postgres"))]
 mod queue;
 mod record;
+mod retention;
 #[cfg(feature = "sled")]
 mod sled;
 
@@ -49,11 +53,19 @@ pub use error::{Found, StoreError};
 pub use event::{Event, EventPage, EventQuery, MAX_EVENT_BODY, MAX_PAGE, NewEvent};
 pub use lease::{Fence, LEASE_TTL_MS, Lease};
 pub use memory::MemoryStore;
+#[cfg(feature = "postgres")]
+pub use postgres::{PostgresOptions, PostgresStore};
 pub use record::{Kind, MAX_BODY, MAX_ID, Page, Record};
+pub use retention::{Keep, trim_events};
 
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
+
+/// Compiles the example of the guide.
+#[cfg(all(doctest, feature = "sled"))]
+#[doc = include_str!("../../../../docs/state-store.md")]
+struct Guide;
 
 /// A store that is shared: clone it freely.
 pub type SharedStore = Arc<dyn Store>;
@@ -183,12 +195,25 @@ impl Item {
             Self::Event(event) => event.id.len() + event.body.len(),
         }
     }
+
+    /// What a commit would have refused is refused in a load too.
+    fn check(&self) -> StoreResult<()> {
+        let (id, len, most) = match self {
+            Self::Record(record) => (&record.id, record.body.len(), MAX_BODY),
+            Self::Event(event) => (&event.id, event.body.len(), MAX_EVENT_BODY),
+        };
+        let too_long = || (len > most).then(|| format!("a body has {len} bytes, and {most} are allowed"));
+        match record::id_problem("the id", id).or_else(too_long) {
+            Some(why) => Err(StoreError::invalid("import", why)),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Where a store stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Position {
-    /// Number of the last commit (also counts acquired leases); 0 for a new store.
+    /// Number of the last commit (truncations and changes of leases count too); 0 for a new store.
     pub revision: u64,
     /// Number of the last event; 0 when there never was one.
     pub last_event: u64,

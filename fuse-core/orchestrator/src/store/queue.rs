@@ -34,6 +34,7 @@ pub(crate) fn queue() -> (Queue, mpsc::Receiver<Message>) {
 
 impl Queue {
     pub(crate) async fn submit(&self, on: &str, request: Request) -> StoreResult<Reply> {
+        request.check()?;
         let (reply, answer) = oneshot::channel();
         let job = Message::Write(Box::new(Job { request, reply }));
         self.messages.send(job).await.map_err(|_| closed("a write", on))?;
@@ -57,6 +58,18 @@ pub(crate) fn closed(doing: &'static str, on: &str) -> StoreError {
         on: on.to_owned(),
         why: "the store was closed".into(),
         advice: "open it again",
+    }
+}
+
+/// Refuses what still waits, and everything after it.
+pub(crate) fn refuse_rest(inbox: &mut mpsc::Receiver<Message>, on: &str) {
+    inbox.close();
+    while let Ok(message) = inbox.try_recv() {
+        // The caller may have gone.
+        match message {
+            Message::Write(job) => drop(job.reply.send(Err(closed("a write", on)))),
+            Message::Close(reply) => drop(reply.send(Err(closed("close", on)))),
+        }
     }
 }
 

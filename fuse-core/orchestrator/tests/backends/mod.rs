@@ -1,7 +1,9 @@
 //! The stores that the suites run over.
 #![allow(dead_code, reason = "each test program uses a part of this")]
 
-use fuse_orchestrator::store::{MemoryStore, SharedStore, SledStore};
+pub mod server;
+
+use fuse_orchestrator::store::{MemoryStore, PostgresStore, SharedStore, SledStore};
 use std::path::PathBuf;
 use std::sync::Arc;
 use tempfile::TempDir;
@@ -10,6 +12,7 @@ use tempfile::TempDir;
 pub async fn open(place: &str) -> SharedStore {
     match place.split_once(':') {
         Some(("sled", dir)) => Arc::new(SledStore::open(dir).await.expect("the store opens")),
+        Some(("postgres", _)) => Arc::new(PostgresStore::open(place).await.expect("the store opens")),
         _ => panic!("unknown place {place}"),
     }
 }
@@ -51,6 +54,28 @@ impl Sled {
 impl Backend for Sled {
     async fn open(&self) -> SharedStore {
         Arc::new(SledStore::open(self.path()).await.expect("the store opens"))
+    }
+
+    fn durable(&self) -> bool {
+        true
+    }
+}
+
+/// A database of its own on the test server.
+pub struct Postgres {
+    pub url: String,
+}
+
+impl Postgres {
+    /// `None` where Postgres is not installed; the server says so.
+    pub fn new() -> Option<Self> {
+        server::shared().map(|server| Self { url: server.database().1 })
+    }
+}
+
+impl Backend for Postgres {
+    async fn open(&self) -> SharedStore {
+        Arc::new(PostgresStore::open(&self.url).await.expect("the store opens"))
     }
 
     fn durable(&self) -> bool {

@@ -99,3 +99,22 @@ pub async fn the_hint_moves(backend: &impl Backend) {
     writing.await.unwrap();
     assert_eq!(seqs(&*store, 0).await.len(), 20);
 }
+
+pub async fn old_events_are_trimmed(backend: &impl Backend) {
+    let store = backend.open().await;
+    let trim = async |newest, since_ms| trim_events(&*store, Keep { newest, since_ms }).await.unwrap();
+    assert_eq!(trim(10, 0).await, 0);
+    for n in 1..=100 {
+        let event = NewEvent { at_ms: n * 10, ..event("a", "") };
+        store.commit(Batch::new().event(event)).await.unwrap();
+    }
+    assert_eq!(trim(1_000, 0).await, 0, "nothing is too old, nothing too many");
+    assert_eq!(trim(1_000, 10).await, 0);
+    assert_eq!(trim(1_000, 11).await, 1);
+    assert_eq!(trim(80, 11).await, 20, "more than the newest 80 were there");
+    assert_eq!(trim(80, 555).await, 55);
+    assert_eq!(trim(80, 0).await, 55);
+    assert_eq!(seqs(&*store, 0).await, (56..=100).collect::<Vec<_>>());
+    assert_eq!(trim(80, u64::MAX).await, 100);
+    assert_eq!(trim(0, 0).await, 100);
+}

@@ -208,3 +208,22 @@ pub async fn limits_are_enforced(backend: &impl Backend) {
     refused(store.commit(many).await, "1025 events");
     assert_eq!(store.position().await.unwrap(), before);
 }
+
+/// What callers ask for comes from outside: ids that can never be stored are simply not there.
+pub async fn odd_ids_are_not_there(backend: &impl Backend) {
+    let store = backend.open().await;
+    for id in ["a", "b"] {
+        store
+            .commit(Batch::new().put(Kind::Host, id, Expect::Absent, "").event(event(id, "")))
+            .await
+            .unwrap();
+    }
+    for odd in ["", "\0", "a\0b", "a\n", &"x".repeat(100_000)] {
+        assert_eq!(store.get(Kind::Host, odd).await, Ok(None));
+        let page = store.events(EventQuery::of(Kind::Host, odd, 0, 10)).await.unwrap();
+        assert_eq!((page.events.len(), page.last), (0, 2));
+        let page = store.list(Kind::Host, Some(odd), 10).await.unwrap();
+        let expected = ["a", "b"].into_iter().filter(|id| *id > odd).count();
+        assert_eq!(page.records.len(), expected, "after {odd:?}");
+    }
+}

@@ -72,9 +72,9 @@ pub(super) fn piece(body: &[u8], n: u32) -> &[u8] {
 }
 
 /// The value under a record's key.
-pub(super) fn record_value(record: &Record) -> Vec<u8> {
+pub(super) fn record_value(record: &Record, checksum: u128) -> Vec<u8> {
     let mut value = Vec::with_capacity(RECORD_HEADER + record.body.len().min(PIECE));
-    value.extend(record.checksum().to_be_bytes());
+    value.extend(checksum.to_be_bytes());
     value.extend(record.revision.to_be_bytes());
     value.extend((record.body.len() as u32).to_be_bytes());
     value.extend(piece(&record.body, 0));

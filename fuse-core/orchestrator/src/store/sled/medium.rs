@@ -3,13 +3,16 @@
 //! sled reports some kinds of damage by panicking, so every call into it goes through [`Medium::ask`], which makes
 //! an error of that.
 use super::super::lease::LeaseRow;
-use super::super::ledger::{Base, Changes, Head, Stub};
+use super::super::ledger::{Base, Changes, Head, Held, Stub};
 use super::super::{Event, Kind, Record, StoreError, StoreResult};
 use super::layout::{self, Damage};
 use std::fs::{self, File};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+
+#[cfg(test)]
+mod tests;
 
 /// What to do about damage.
 pub(super) const RESTORE: &str =
@@ -175,8 +178,8 @@ impl Medium {
     /// Applies changes as one atomic batch and returns when they are on the disk.
     pub(super) fn persist(&self, changes: &Changes) -> StoreResult<()> {
         let mut batch = sled::Batch::default();
-        for ((kind, id), record) in &changes.records {
-            self.write_record(&mut batch, *kind, id, record.as_ref())?;
+        for ((kind, id), held) in &changes.records {
+            self.write_record(&mut batch, *kind, id, held.as_ref())?;
         }
         for event in &changes.events {
             batch.insert(layout::event_key(event.seq), layout::event_value(event));
@@ -197,15 +200,15 @@ impl Medium {
         batch: &mut sled::Batch,
         kind: Kind,
         id: &str,
-        new: Option<&Record>,
+        new: Option<&Held>,
     ) -> StoreResult<()> {
         let key = layout::record_key(kind, id);
         let old = self.value(&key)?;
         let old = old.as_deref().map(layout::record_header).transpose().map_err(|d| self.damaged(d))?;
         let old_pieces = old.map_or(1, |header| layout::pieces(header.body_len));
-        let new_pieces = new.map_or(1, |record| layout::pieces(record.body.len()));
-        if let Some(record) = new {
-            batch.insert(key, layout::record_value(record));
+        let new_pieces = new.map_or(1, |held| layout::pieces(held.record.body.len()));
+        if let Some(Held { record, checksum }) = new {
+            batch.insert(key, layout::record_value(record, *checksum));
             for n in 1..new_pieces {
                 batch.insert(layout::record_piece(kind, id, n), layout::piece(&record.body, n));
             }

@@ -1,7 +1,7 @@
 //! The thread that writes. There is one, so that commits have one order and share their flushes.
 use super::super::ledger::{Base, Fold, Head, Reply};
 use super::super::memory::Clock;
-use super::super::queue::{Group, Job, Message, closed, gather};
+use super::super::queue::{Group, Job, Message, closed, gather, refuse_rest};
 use super::super::{StoreError, StoreResult};
 use super::medium::{Medium, io_error};
 use super::witness::Witness;
@@ -62,6 +62,7 @@ impl Writer {
             close = asked;
         }
         let ended = self.end();
+        refuse_rest(&mut self.inbox, self.shared.medium.name());
         if let Some(reply) = close {
             // Files are given back before the caller hears of it.
             self.shared.fail(closed("a call", self.shared.medium.name()));
