@@ -28,6 +28,6 @@ pub mod store;
 
 pub use error::{Error, ErrorCode, IllegalTransition, Limit, Problem, RecordKind, Result};
 pub use orchestrator::{
-    Builder, Config, CursorError, Delivery, HostRegistration, HostReport, Orchestrator, Page, Removal,
-    SecretKeeper, Subscription, Timeouts,
+    BlockingOrchestrator, Builder, Config, CursorError, Delivery, HostRegistration, HostReport, Orchestrator,
+    Page, Removal, SecretKeeper, Subscription, Timeouts,
 };

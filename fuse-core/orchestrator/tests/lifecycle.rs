@@ -1,82 +1,23 @@
 //! The life of environments, over a store in memory and stub hosts.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-use std::{sync::Arc, time::Duration};
+mod common;
 
+use std::time::Duration;
+
+use common::{SOON, World, eventually, host, request};
 use fuse_orchestrator::{
-    Config, Error, ErrorCode, HostRegistration, Orchestrator, Removal,
+    Error, ErrorCode, Removal,
     model::{
-        EnvironmentFilter, EnvironmentId, EnvironmentState, EventKind, ForkRequest, HostId, IdempotencyKey,
-        Liveness, Observed, ProvisionRequest, Reason, ReasonCode, SnapshotRequest, SnapshotState, TaskId,
+        EnvironmentFilter, EnvironmentState, EventKind, ForkRequest, IdempotencyKey, Liveness, Observed,
+        ReasonCode, SnapshotRequest, SnapshotState,
     },
     provider::{
         AttachInput, AttachOutput, AttachRequest, FileUpload, LogSource, ProviderErrorKind, Verb,
-        stub::{Effect, Fault, StubConnector, StubHost},
+        stub::{Effect, Fault},
     },
 };
 use secrecy::ExposeSecret;
-
-const SOON: Duration = Duration::from_secs(20);
-
-struct World {
-    fuse: Orchestrator,
-    stub: Arc<StubConnector>,
-}
-
-impl World {
-    /// One host called `h1`, looked at only when the test says so.
-    async fn new() -> Self {
-        Self::with(|_| {}).await
-    }
-
-    async fn with(adjust: impl FnOnce(&mut Config)) -> Self {
-        let mut config = Config { reconcile_period: None, ..Config::default() };
-        config.limits.sighting_gap = Duration::ZERO;
-        config.limits.orphan_grace = Duration::ZERO;
-        adjust(&mut config);
-        let stub = Arc::new(StubConnector::new());
-        let fuse =
-            Orchestrator::builder().config(config).connector("stub", stub.clone()).open().await.unwrap();
-        let world = Self { fuse, stub };
-        world.register("h1").await;
-        world
-    }
-
-    async fn register(&self, name: &str) {
-        let registration = HostRegistration { url: format!("stub://{name}"), ..HostRegistration::default() };
-        self.fuse.register_host(&host(name), registration).await.unwrap();
-    }
-
-    fn h1(&self) -> StubHost {
-        self.stub.host("h1")
-    }
-
-    async fn running(&self, task: &str) -> EnvironmentId {
-        let accepted = self.fuse.provision(request(task)).await.unwrap();
-        assert_eq!(accepted.state, EnvironmentState::Provisioning);
-        self.fuse.wait_running(&accepted.id, SOON).await.unwrap();
-        accepted.id.clone()
-    }
-
-    fn reason(&self, id: &EnvironmentId) -> Reason {
-        self.fuse.get(id).unwrap().reason.clone()
-    }
-
-    fn taken(&self) -> u32 {
-        self.fuse.host(&host("h1")).unwrap().allocated.vm_count
-    }
-}
-
-fn host(name: &str) -> HostId {
-    HostId::new(name).unwrap()
-}
-
-fn request(task: &str) -> ProvisionRequest {
-    let mut request = ProvisionRequest::new(TaskId::new(task).unwrap());
-    request.spec.resources.cpus = 1;
-    request.spec.resources.ram_mb = 512;
-    request
-}
 
 #[tokio::test]
 async fn an_environment_lives_its_whole_life() {
@@ -505,14 +446,4 @@ async fn pages_follow_each_other_to_the_end() {
     assert_eq!(seen, ["t0", "t1", "t2", "t3", "t4", "t5", "t6"]);
     let bad = world.fuse.list(&EnvironmentFilter::default(), None, Some("%")).unwrap_err();
     assert_eq!(bad.code(), ErrorCode::InvalidArgument);
-}
-
-async fn eventually(mut done: impl FnMut() -> bool) {
-    for _ in 0..2_000 {
-        if done() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    panic!("it did not happen");
 }

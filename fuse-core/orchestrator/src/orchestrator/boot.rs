@@ -324,7 +324,7 @@ impl Boot {
             Ok(change)
         };
         self.inner.change_environment(&environment.id, change).await?;
-        self.inner.note_use(&environment.vm);
+        self.inner.note_fresh(&environment.vm);
         Ok(())
     }
 

@@ -125,7 +125,7 @@ impl Builder {
             lease: Mutex::new(lease),
             locks: Locks::default(),
             closed: Mutex::default(),
-            tasks: Tasks::default(),
+            tasks: Tasks::new(),
         });
         let orchestrator =
             Orchestrator { inner: Arc::clone(&inner), _guard: Arc::new(Guard(Arc::clone(&inner))) };

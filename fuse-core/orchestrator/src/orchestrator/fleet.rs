@@ -46,6 +46,8 @@ pub(super) struct Activity {
     pub(super) settled_at: Timestamp,
     pub(super) used_at: Timestamp,
     pub(super) attached: u32,
+    /// When it was last looked whether its certificate must be renewed.
+    pub(super) renewal_checked_at: Timestamp,
     /// Whether a request that makes the VM was given up before its answer came: it may be made yet.
     pub(super) unsure: bool,
     /// Set when the boot should end, because the environment is to go.
@@ -60,6 +62,7 @@ impl Activity {
             settled_at: Timestamp::EPOCH,
             used_at: now,
             attached: 0,
+            renewal_checked_at: Timestamp::EPOCH,
             unsure: false,
             cancel: Arc::default(),
         }

@@ -1,6 +1,6 @@
 //! Fork: a running environment, twice.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::{Inner, Orchestrator, change::Change, provision, vault::Vault};
 use crate::{
@@ -11,6 +11,9 @@ use crate::{
     },
     scheduler::Demand,
 };
+
+/// How long a snapshot is kept that was made for a fork.
+const KEEP_SEED: Duration = Duration::from_secs(24 * 3600);
 
 impl Orchestrator {
     /// Forks a running environment: the new one begins with the disk of the source, on the same host, with
@@ -41,6 +44,7 @@ impl Inner {
                 let request = SnapshotRequest {
                     comment: request.comment.clone(),
                     mode: SnapshotMode::Auto,
+                    retention_seconds: KEEP_SEED.as_secs(),
                     ..SnapshotRequest::default()
                 };
                 self.create_snapshot(id, request).await?
@@ -63,7 +67,16 @@ impl Inner {
             spec: EnvironmentSpec { host_id: None, labels: Default::default(), ..source.spec.clone() },
             ..provision::fresh_copy(&source, fork_id, task_id, vm, now)
         };
-        let forked = self.accept(environment, vault, &demand, None).await?;
+        let forked = match self.accept(environment, vault, &demand, None).await {
+            Ok(forked) => forked,
+            Err(refused) => {
+                if request.reuse_snapshot_id.is_none() {
+                    // Made for this fork alone. One that cannot be deleted now is deleted by reconcile.
+                    let _ = self.delete_snapshot(&snapshot.id, EventKind::SnapshotDeleted).await;
+                }
+                return Err(refused);
+            }
+        };
         let event = Event::new(self.now(), EventKind::VmForked, Subject::Environment(id.clone()))
             .with("fork", &forked.id)
             .with("snapshot_id", &snapshot.id);

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use super::{Inner, Orchestrator, boot, boot::KeptLogs, change::Change, profile, record, tasks::Work};
 use crate::{
     Error, Limit, Result,
-    model::{Environment, EnvironmentId, EnvironmentState, Event, EventKind, Subject, VmName},
+    model::{Environment, EnvironmentId, EnvironmentState, Event, EventKind, Subject, Timestamp, VmName},
     provider::{
         AttachRequest, AttachSession, ExecOutput, ExecRequest, FileUpload, LogSource, ProviderErrorKind, Verb,
     },
@@ -146,7 +146,23 @@ impl Orchestrator {
     /// [`Error::NotRunning`], [`Error::NotFound`], [`Error::Provider`]: then reconcile finishes the rotation.
     pub async fn rotate_token(&self, id: &EnvironmentId) -> Result<()> {
         let (inner, id) = (Arc::clone(&self.inner), id.clone());
-        self.inner.finish(async move { inner.rotate(&id).await }).await
+        self.inner.finish(async move { inner.rotate(&id, Token::Fresh).await }).await
+    }
+}
+
+/// Whether new credentials have a new token. A renewed certificate goes with the token that callers know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Token {
+    Fresh,
+    Kept,
+}
+
+impl Token {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Fresh => "fresh",
+            Self::Kept => "kept",
+        }
     }
 }
 
@@ -189,9 +205,13 @@ impl Inner {
         Ok(environment)
     }
 
-    pub(super) fn note_use(&self, vm: &VmName) {
+    /// Notes that an environment has just come up: its idle time begins, its certificate is new.
+    pub(super) fn note_fresh(&self, vm: &VmName) {
         let now = self.now();
-        self.fleet().activity(vm, now).used_at = now;
+        let mut fleet = self.fleet();
+        let activity = fleet.activity(vm, now);
+        activity.used_at = now;
+        activity.renewal_checked_at = now;
     }
 
     pub(super) async fn kept_logs(&self, vm: &VmName) -> Result<KeptLogs> {
@@ -202,15 +222,21 @@ impl Inner {
     }
 
     /// Gives a running environment new credentials, or finishes a rotation that was begun.
-    pub(super) async fn rotate(self: &Arc<Self>, id: &EnvironmentId) -> Result<()> {
+    pub(super) async fn rotate(self: &Arc<Self>, id: &EnvironmentId, token: Token) -> Result<()> {
         let vm = self.running(id, "rotate the token of")?.vm.clone();
         let _work = Work::begin(self, &vm).await;
         let environment = self.running(id, "rotate the token of")?;
         let mut vault = self.vault(&vm).await?;
         let next = match vault.next.take() {
             Some(next) => next,
-            None => self.secrets.credentials(&vm, None, self.now())?,
+            None => {
+                let kept = (token == Token::Kept).then(|| vault.credentials.token().clone());
+                self.secrets.credentials(&vm, kept.as_ref(), self.now())?
+            }
         };
+        // One that breaks off here is taken up by housekeeping.
+        let now = self.now();
+        self.fleet().activity(&vm, now).renewal_checked_at = Timestamp::EPOCH;
         vault.next = Some(next.clone());
         let sealed = self.seal(&vm, &vault)?;
         self.commit(Change::new().put_bytes(Kind::Secret, vm.as_str(), Expect::Present, sealed)).await?;
@@ -228,6 +254,9 @@ impl Inner {
         let sealed = self.seal(&vm, &vault)?;
         let event = Event::new(self.now(), EventKind::VmTokenRotated, Subject::Environment(id.clone()));
         let change = Change::new().put_bytes(Kind::Secret, vm.as_str(), Expect::Present, sealed);
-        self.commit(change.event(event)).await
+        self.commit(change.event(event.with("token", token.as_str()))).await?;
+        let now = self.now();
+        self.fleet().activity(&vm, now).renewal_checked_at = now;
+        Ok(())
     }
 }

@@ -1,8 +1,8 @@
 //! What must happen now and then and belongs to no host: old records, old events, certificates, the lease.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use super::{Inner, change::Change, provision::KeptAnswer, record};
+use super::{Inner, change::Change, guest::Token, provision::KeptAnswer, record};
 use crate::{
     RecordKind, Result,
     model::{EnvironmentFilter, EnvironmentState, Timestamp},
@@ -11,6 +11,8 @@ use crate::{
 
 /// The most records that one round removes.
 const AT_ONCE: usize = 200;
+/// How often it is looked whether a certificate must be renewed, for each environment.
+const RENEWAL_CHECK: Duration = Duration::from_secs(12 * 3600);
 
 impl Inner {
     /// One round of housekeeping. Every part is tried, whatever became of the others.
@@ -82,14 +84,18 @@ impl Inner {
         let (running, _) = self.fleet().environments(&filter, None, usize::MAX);
         let mut result = Ok(());
         for environment in running {
-            // A certificate never lasts shorter than a day, so a young environment needs no look at its secrets.
-            if now.since(environment.updated_at).as_secs() < 24 * 3600 {
-                continue;
+            {
+                let mut fleet = self.fleet();
+                let activity = fleet.activity(&environment.vm, now);
+                if now.since(activity.renewal_checked_at) < RENEWAL_CHECK {
+                    continue;
+                }
+                activity.renewal_checked_at = now;
             }
             let vault = self.vault(&environment.vm).await?;
             let due = vault.credentials.is_renewal_due(now.as_micros() / 1_000);
             if due || vault.next.is_some() {
-                result = result.and(self.rotate(&environment.id).await);
+                result = result.and(self.rotate(&environment.id, Token::Kept).await);
             }
         }
         result

@@ -2,12 +2,15 @@
 //!
 //! See [`Orchestrator`].
 
+mod blocking;
 mod boot;
 mod builder;
 mod change;
 mod config;
 mod deadletters;
 mod drain;
+#[cfg(feature = "sled")]
+mod embedded;
 mod events;
 mod fleet;
 mod fork;
@@ -43,6 +46,7 @@ use crate::{
     store::{Lease, SharedStore, StoreError},
 };
 
+pub use blocking::BlockingOrchestrator;
 pub use builder::Builder;
 pub use config::{Config, Timeouts};
 pub use events::{Delivery, Subscription};

@@ -6,6 +6,7 @@ use std::{
 };
 
 use tokio::{
+    runtime::Handle,
     sync::{Notify, OwnedMutexGuard},
     task::JoinSet,
 };
@@ -14,25 +15,32 @@ use super::Inner;
 use crate::model::VmName;
 
 /// The tasks of one orchestrator. They end with it.
-#[derive(Debug, Default)]
-pub(super) struct Tasks(Mutex<JoinSet<()>>);
+#[derive(Debug)]
+pub(super) struct Tasks {
+    set: Mutex<JoinSet<()>>,
+    runtime: Handle,
+}
 
 impl Tasks {
-    /// Must be called inside a tokio runtime.
+    /// Must be made inside a tokio runtime, on which the tasks run.
+    pub(super) fn new() -> Self {
+        Self { set: Mutex::default(), runtime: Handle::current() }
+    }
+
     pub(super) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
-        let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tasks = self.set.lock().unwrap_or_else(PoisonError::into_inner);
         // Those that ended are dropped here, so that the set holds only what runs.
         while tasks.try_join_next().is_some() {}
-        tasks.spawn(work);
+        tasks.spawn_on(work, &self.runtime);
     }
 
     /// Ends all of them where they stand.
     pub(super) fn abort(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
+        self.set.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
     }
 
     pub(super) fn take(&self) -> JoinSet<()> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.set.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

@@ -152,10 +152,22 @@ impl World {
                 Ok(self.fuse.revoke_api_key(&key.record.id).await)
             }
             "fault" => self.fault(step),
-            "clear_faults" => self.stub_host(step).map(|host| Ok(host.clear_faults())),
-            "cut_off" => self.stub_host(step).map(|host| Ok(host.set_down(true))),
-            "connect" => self.stub_host(step).map(|host| Ok(host.set_down(false))),
-            "reboot" => self.stub_host(step).map(|host| Ok(host.reboot())),
+            "clear_faults" => self.stub_host(step).map(|host| {
+                host.clear_faults();
+                Ok(())
+            }),
+            "cut_off" => self.stub_host(step).map(|host| {
+                host.set_down(true);
+                Ok(())
+            }),
+            "connect" => self.stub_host(step).map(|host| {
+                host.set_down(false);
+                Ok(())
+            }),
+            "reboot" => self.stub_host(step).map(|host| {
+                host.reboot();
+                Ok(())
+            }),
             "lose" => {
                 let vm = self.fuse.get(&self.environment(step)?).map_err(|e| e.to_string())?;
                 let host = self.stub.host(vm.host_id.as_str());
@@ -164,7 +176,10 @@ impl World {
             "plant" => {
                 let vm = VmName::new(step.text("vm")?).map_err(|error| error.to_string())?;
                 let owner = OwnerId::new(step.text("owner")?).map_err(|error| error.to_string())?;
-                self.stub_host(step).map(|host| Ok(host.plant(&vm, &owner)))
+                self.stub_host(step).map(|host| {
+                    host.plant(&vm, &owner);
+                    Ok(())
+                })
             }
             other => Err(format!("the step {other:?} is not known")),
         }
@@ -497,6 +512,7 @@ impl World {
         let said = step.get("says").as_str().unwrap_or("injected").to_owned();
         let effect = match step.text("effect")? {
             "delay" => Effect::Delay(step.seconds("seconds")),
+            "slow_answer" => Effect::SlowAnswer(step.seconds("seconds")),
             "fail" => Effect::Fail(kind, said),
             "fail_after" => Effect::FailAfter(kind, said),
             "fail_then_happen" => Effect::FailThenHappen(kind, step.seconds("seconds")),

@@ -343,7 +343,8 @@ impl World {
         let lost =
             if self.rng.one_in(2) { ProviderErrorKind::Unreachable } else { ProviderErrorKind::TimedOut };
         let late = Duration::from_millis(self.rng.below(40_000));
-        let effect = match self.rng.below(8) {
+        let effect = match self.rng.below(10) {
+            8 | 9 => Effect::SlowAnswer(Duration::from_millis(self.rng.below(9_000))),
             0 | 1 => Effect::Delay(Duration::from_millis(self.rng.below(70_000))),
             2 | 3 => Effect::Fail(kind, "simulated".into()),
             4 => Effect::FailAfter(lost, "answer lost".into()),

@@ -12,6 +12,8 @@ use crate::{
 pub enum Effect {
     /// The verb happens, and its answer comes, this much later.
     Delay(Duration),
+    /// The verb happens now, and its answer, with what was true now, comes this much later.
+    SlowAnswer(Duration),
     /// The verb does not happen.
     Fail(ProviderErrorKind, String),
     /// The verb happens; its answer is lost and an error comes instead.

@@ -47,6 +47,11 @@ impl StubHost {
                 time::sleep(wait).await;
                 effect(self, &mut self.lock())
             }
+            Some(Effect::SlowAnswer(wait)) => {
+                let answer = effect(self, &mut self.lock());
+                time::sleep(wait).await;
+                answer
+            }
             Some(Effect::Fail(kind, message)) => Err(self.error(kind, verb, target, &message)),
             Some(Effect::FailAfter(kind, message)) => {
                 let _ = effect(self, &mut self.lock());
