@@ -3,16 +3,22 @@
 
 pub mod server;
 
-use fuse_orchestrator::store::{MemoryStore, PostgresStore, SharedStore, SledStore};
+use fuse_orchestrator::store::{MemoryStore, PostgresOptions, PostgresStore, SharedStore, SledStore};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// Opens the store that a word like `sled:/some/directory` names.
 pub async fn open(place: &str) -> SharedStore {
     match place.split_once(':') {
         Some(("sled", dir)) => Arc::new(SledStore::open(dir).await.expect("the store opens")),
-        Some(("postgres", _)) => Arc::new(PostgresStore::open(place).await.expect("the store opens")),
+        Some(("postgres", _)) => {
+            // A busy machine may take long to bring a crashed server back.
+            let options =
+                PostgresOptions { retry_for: Duration::from_secs(300), ..PostgresOptions::default() };
+            Arc::new(PostgresStore::open_with(place, options).await.expect("the store opens"))
+        }
         _ => panic!("unknown place {place}"),
     }
 }

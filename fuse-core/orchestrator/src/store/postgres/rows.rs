@@ -4,6 +4,7 @@ use super::super::ledger::{Changes, Head, Held, Stub};
 use super::super::{Event, Kind, Position, Record, StoreError, StoreResult};
 use bytes::Bytes;
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 
 pub(super) const HEAD: &str = "SELECT revision, last_event, floor, records, digest, loading FROM fuse_head";
 
@@ -180,6 +181,9 @@ pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
+/// A statement and its values.
+pub(super) type Work<'a> = (&'static str, Vec<&'a (dyn ToSql + Sync)>);
+
 /// Changes as the columns of the statements above.
 #[derive(Default)]
 pub(super) struct Columns<'a> {
@@ -234,5 +238,29 @@ impl<'a> Columns<'a> {
             columns.lease_released.push(row.released);
         }
         columns
+    }
+
+    /// The statements that have something to do.
+    pub(super) fn work(&self) -> Vec<Work<'_>> {
+        let mut work: Vec<Work<'_>> = Vec::new();
+        if !self.put_ids.is_empty() {
+            let values: [&(dyn ToSql + Sync); 5] =
+                [&self.put_kinds, &self.put_ids, &self.put_revisions, &self.put_sums, &self.put_bodies];
+            work.push((PUT_RECORDS, values.to_vec()));
+        }
+        if !self.gone_ids.is_empty() {
+            work.push((DELETE_RECORDS, vec![&self.gone_kinds, &self.gone_ids]));
+        }
+        if !self.seqs.is_empty() {
+            let who: [&(dyn ToSql + Sync); 3] = [&self.seqs, &self.event_kinds, &self.event_ids];
+            let what: [&(dyn ToSql + Sync); 3] = [&self.event_times, &self.event_sums, &self.event_bodies];
+            work.push((PUT_EVENTS, [who, what].concat()));
+        }
+        if !self.lease_names.is_empty() {
+            let who: [&(dyn ToSql + Sync); 2] = [&self.lease_names, &self.lease_holders];
+            let what: [&(dyn ToSql + Sync); 3] = [&self.lease_tokens, &self.lease_ends, &self.lease_released];
+            work.push((PUT_LEASES, who.into_iter().chain(what).collect()));
+        }
+        work
     }
 }

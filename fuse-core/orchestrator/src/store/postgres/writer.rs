@@ -13,11 +13,12 @@ use super::super::{Item, Kind, StoreError, StoreResult};
 use super::failure::{Failure, failure, pool_failure};
 use super::rows::{self, Columns, Reader, signed};
 use deadpool_postgres::{Object, Pool};
-use futures_util::future::{join, join4, try_join};
+use futures_util::future::{join, join_all, join4, try_join};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio_postgres::types::ToSql;
 
 /// First and longest pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -241,8 +242,8 @@ impl Writer {
         Ok((reader.head(&row)?, reader.groups(&row)?, reader.number(&row, "now_ms")?, base))
     }
 
-    /// Sends all statements and the COMMIT at once. When one of them fails, the server turns the COMMIT into a
-    /// rollback.
+    /// Sends all statements and the COMMIT at once. When one of them fails, the server makes a rollback of the
+    /// COMMIT.
     async fn write_and_commit(
         &self,
         client: &Object,
@@ -251,81 +252,30 @@ impl Writer {
         before: Head,
     ) -> Result<(), Failure> {
         let failed = |error: tokio_postgres::Error| failure("commit", &self.name, &error);
-        let columns = Columns::of(changes);
-        let c = &columns;
         let position = &changes.head.position;
-        let put_records = async {
-            if c.put_ids.is_empty() {
-                return Ok(0);
-            }
-            let statement = client.prepare_cached(rows::PUT_RECORDS).await?;
-            client
-                .execute(
-                    &statement,
-                    &[&c.put_kinds, &c.put_ids, &c.put_revisions, &c.put_sums, &c.put_bodies],
-                )
-                .await
-        };
-        let delete_records = async {
-            if c.gone_ids.is_empty() {
-                return Ok(0);
-            }
-            let statement = client.prepare_cached(rows::DELETE_RECORDS).await?;
-            client.execute(&statement, &[&c.gone_kinds, &c.gone_ids]).await
-        };
-        let put_events = async {
-            if c.seqs.is_empty() {
-                return Ok(0);
-            }
-            let statement = client.prepare_cached(rows::PUT_EVENTS).await?;
-            let columns = &[
-                &c.seqs as &(dyn tokio_postgres::types::ToSql + Sync),
-                &c.event_kinds,
-                &c.event_ids,
-                &c.event_times,
-                &c.event_sums,
-                &c.event_bodies,
-            ];
-            client.execute(&statement, columns).await
-        };
-        let put_leases = async {
-            if c.lease_names.is_empty() {
-                return Ok(0);
-            }
-            let statement = client.prepare_cached(rows::PUT_LEASES).await?;
-            let columns = &[
-                &c.lease_names as &(dyn tokio_postgres::types::ToSql + Sync),
-                &c.lease_holders,
-                &c.lease_tokens,
-                &c.lease_ends,
-                &c.lease_released,
-            ];
-            client.execute(&statement, columns).await
-        };
-        let put_head = async {
-            let statement = client.prepare_cached(rows::PUT_HEAD).await?;
-            let [revision, last_event, floor, records] =
-                [position.revision, position.last_event, position.floor, position.records].map(signed);
-            let (digest, loading, id) =
-                (&position.digest.to_be_bytes()[..], changes.head.loading, &self.id[..]);
-            let numbers: [&(dyn tokio_postgres::types::ToSql + Sync); 8] =
-                [&revision, &last_event, &floor, &records, &digest, &loading, &id, &group];
-            client.execute(&statement, &numbers).await
-        };
-        let notify = async {
-            if position.last_event == before.position.last_event {
-                return Ok(0);
-            }
-            let statement = client.prepare_cached(rows::NOTIFY).await?;
-            client.execute(&statement, &[&signed(position.last_event)]).await
-        };
-        let records = join(put_records, delete_records);
-        let others = join4(put_events, put_leases, put_head, notify);
-        let ((put, deleted), (events, leases, head, notified)) = join(records, others).await;
-        for done in [put, deleted, events, leases, head, notified] {
-            done.map_err(failed)?;
+        let [revision, last_event, floor, records] =
+            [position.revision, position.last_event, position.floor, position.records].map(signed);
+        let (digest, loading, id) = (&position.digest.to_be_bytes()[..], changes.head.loading, &self.id[..]);
+        let columns = Columns::of(changes);
+        let mut work = columns.work();
+        let head: [&(dyn ToSql + Sync); 8] =
+            [&revision, &last_event, &floor, &records, &digest, &loading, &id, &group];
+        work.push((rows::PUT_HEAD, head.to_vec()));
+        if position.last_event != before.position.last_event {
+            work.push((rows::NOTIFY, vec![&last_event]));
         }
-        self.end(client, "COMMIT").await
+        let mut prepared = Vec::with_capacity(work.len());
+        for (statement, values) in work {
+            prepared.push((client.prepare_cached(statement).await.map_err(failed)?, values));
+        }
+        // Everything is prepared, so each of these sends when it is first polled, and they are polled in order.
+        let statements =
+            join_all(prepared.iter().map(|(statement, values)| client.execute(statement, values)));
+        let (done, committed) = join(statements, self.end(client, "COMMIT")).await;
+        for result in done {
+            result.map_err(failed)?;
+        }
+        committed
     }
 
     async fn end(&self, client: &Object, word: &str) -> Result<(), Failure> {
