@@ -29,7 +29,7 @@ mod step;
 /// Which steps are timed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum StepTiming {
-    /// Each step of a module with a wall quota; of one without, the first 16 and then one in 16. Reading the
+    /// Each step of a module with a wall quota; of one without, the first 16 and then one in 64. Reading the
     /// clock twice costs as much as an empty step.
     #[default]
     Sampled,

@@ -89,7 +89,7 @@ pub struct ModuleStats {
     /// Calls that used up a quota.
     pub quota_hits: u64,
     /// Step times. Every step of a module with a quota is measured; of one without, the first 16 and then
-    /// one in 16, unless [`StepTiming::Every`](crate::StepTiming::Every) is set.
+    /// one in 64, unless [`StepTiming::Every`](crate::StepTiming::Every) is set.
     pub step_time: Histogram,
     /// Instructions that the last step used, in a fuel-metered runtime; after a trap other than the quota, a
     /// lower bound.

@@ -11,8 +11,10 @@ use crate::module::{ModuleId, ModuleState};
 use crate::schedule::Cause;
 use crate::stats::ModuleStats;
 
-/// Of steps that need no clock, one in this many is timed, and the first this many.
-const TIMED_ONE_IN: u64 = 16;
+/// Of steps that need no clock, the first this many are timed.
+const TIMED_FIRST: u64 = 16;
+/// And one in this many.
+const TIMED_ONE_IN: u64 = 64;
 
 impl Runtime {
     /// Steps one module now, whatever its activation. Only where that contains INTERVAL, the interval must have
@@ -112,7 +114,7 @@ impl Runtime {
         };
         let steps = loaded.stats.steps;
         let timed =
-            every || loaded.instance.has_wall_quota() || steps < TIMED_ONE_IN || steps % TIMED_ONE_IN == 0;
+            every || loaded.instance.has_wall_quota() || steps < TIMED_FIRST || steps % TIMED_ONE_IN == 0;
         let before = if timed { self.host.as_ref().map(|host| host.platform.cycles()) } else { None };
         let result = loaded.instance.call(entry, token, &mut self.host);
         if let (Some(before), Some(host)) = (before, &self.host)
