@@ -3,6 +3,7 @@
 //! | feature | gives |
 //! |---|---|
 //! | `edge` (default) | [`edge`]: WebAssembly modules under policy, stepped by the host |
+//! | `orchestrator` (default) | [`orchestrator`]: microVM sandboxes on your own hosts, through their whole life |
 //!
 //! ```
 //! use fuse_runtime::edge::{LinuxPlatform, Policy, Runtime, RuntimeConfig};
@@ -16,6 +17,8 @@
 
 #[cfg(feature = "edge")]
 pub use fuse_edge as edge;
+#[cfg(feature = "orchestrator")]
+pub use fuse_orchestrator as orchestrator;
 
 /// The program in the README compiles and runs.
 #[cfg(all(doctest, feature = "edge"))]
