@@ -20,10 +20,11 @@ if ! diff <(LC_ALL=C sort "$here/allowed-symbols.txt") "$out/undefined.txt"; the
     exit 1
 fi
 
-# Without std there is no executable memory to load native code into; the interpreter needs none.
-"$fuse" module compile "$here/module.wat" -o "$out/module.fuse" --target pulley64 >/dev/null
+"$fuse" module compile "$here/module.wat" -o "$out/native.fuse" >/dev/null
+"$fuse" module compile "$here/module.wat" -o "$out/pulley.fuse" --target pulley64 >/dev/null
 cc -Os -Wall -Wextra -Wl,--gc-sections -o "$out/program" "$here/main.c" "$archive" -lm
 strip -o "$out/program.stripped" "$out/program"
 echo "no-std: undefined symbols: $(tr '\n' ' ' <"$out/undefined.txt")"
 echo "no-std: linked and stripped program: $(stat -c %s "$out/program.stripped") bytes"
-"$out/program" "$out/module.fuse"
+"$out/program" "$out/native.fuse"
+"$out/program" "$out/pulley.fuse"

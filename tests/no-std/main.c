@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 static size_t allocations;
 static uint64_t now_us;
@@ -18,6 +19,11 @@ void host_free(void *start) { free(start); }
 void host_panic(void) { abort(); }
 uint64_t host_time_us(void) { return now_us; }
 void host_say(const char *text, size_t len) { fprintf(stderr, "no-std: %.*s\n", (int)len, text); }
+
+/* What a bare machine would do with its memory protection unit, if it has one. */
+int host_protect(const uint8_t *start, size_t len, int executable) {
+    return mprotect((void *)start, len, PROT_READ | (executable ? PROT_EXEC : PROT_WRITE));
+}
 
 /* One thread: the engine's thread-local pointers are plain variables. */
 void *wasmtime_tls_get(size_t slot) { return tls[slot]; }

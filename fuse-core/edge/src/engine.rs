@@ -17,6 +17,7 @@ use crate::artifact::Target;
 use crate::error::{Error, Result};
 use crate::hal::Capabilities;
 use crate::memory::MemoryReserve;
+use crate::platform::CodeMemory;
 use crate::policy::STACK_BYTES_MIN;
 
 /// Most that `stack_size` can be, in bytes (2 MiB).
@@ -135,14 +136,18 @@ fn stack_class(bytes: u32) -> (usize, u32) {
 /// The engines, made when first needed and kept until the runtime is dropped.
 pub(crate) struct EngineTable {
     settings: Settings,
+    /// Used without `std`, where the engine cannot make memory executable by itself.
+    #[cfg_attr(feature = "std", expect(dead_code, reason = "the operating system is asked"))]
+    code_memory: Option<Arc<dyn CodeMemory>>,
     pub(crate) reserve: Arc<MemoryReserve>,
     engines: [OnceBox<Engine>; CLASSES * KINDS],
 }
 
 impl EngineTable {
-    pub(crate) fn new(settings: Settings) -> Self {
+    pub(crate) fn new(settings: Settings, code_memory: Option<Arc<dyn CodeMemory>>) -> Self {
         Self {
             settings,
+            code_memory,
             reserve: Arc::new(MemoryReserve::default()),
             engines: [const { OnceBox::new() }; CLASSES * KINDS],
         }
@@ -177,12 +182,35 @@ impl EngineTable {
         }
         #[cfg(feature = "compiler")]
         config.enable_compiler(false);
+        #[cfg(not(feature = "std"))]
+        if let Some(memory) = &self.code_memory {
+            config.with_custom_code_memory(Some(Arc::new(HostCode(memory.clone()))));
+        }
         // SAFETY: the function says which instructions this processor has, as `cpuid` reports them.
         #[cfg(all(not(feature = "std"), target_arch = "x86_64"))]
         unsafe {
             config.detect_host_feature(crate::cpu::has_feature);
         }
         Engine::new(&config).map_err(|e| engine_error(&e))
+    }
+}
+
+/// The host's way to make memory executable, as the engine wants to see it.
+#[cfg(not(feature = "std"))]
+struct HostCode(Arc<dyn CodeMemory>);
+
+#[cfg(not(feature = "std"))]
+impl wasmtime::CustomCodeMemory for HostCode {
+    fn required_alignment(&self) -> usize {
+        self.0.alignment()
+    }
+
+    fn publish_executable(&self, start: *const u8, len: usize) -> wasmtime::Result<()> {
+        self.0.publish(start, len).map_err(wasmtime::Error::new)
+    }
+
+    fn unpublish_executable(&self, start: *const u8, len: usize) -> wasmtime::Result<()> {
+        self.0.unpublish(start, len).map_err(wasmtime::Error::new)
     }
 }
 

@@ -50,6 +50,12 @@ pub trait Platform: Send {
         true
     }
 
+    /// How native code becomes executable where there is no operating system to ask, so in builds without `std`.
+    /// Without it such a build runs code for the interpreter only; with `std` it is not asked for.
+    fn code_memory(&self) -> Option<Arc<dyn CodeMemory>> {
+        None
+    }
+
     /// A counter for measuring how long a step takes, finer and cheaper than
     /// [`timestamp_us`](Self::timestamp_us) where the machine has one.
     fn cycles(&self) -> u64 {
@@ -60,6 +66,26 @@ pub trait Platform: Send {
     fn cycles_to_ns(&self, cycles: u64) -> u64 {
         cycles.saturating_mul(1000)
     }
+}
+
+/// Makes memory executable, and takes that back.
+pub trait CodeMemory: Send + Sync {
+    /// What regions must be aligned to, in bytes: a power of two, such as the page size; 1 where all memory can be
+    /// executed as it is.
+    fn alignment(&self) -> usize;
+
+    /// Makes `len` bytes from `start` executable and no longer writable, and brings the instruction cache up to date.
+    /// Both ends are multiples of [`alignment`](Self::alignment).
+    ///
+    /// # Errors
+    /// When that is refused; the module then does not load.
+    fn publish(&self, start: *const u8, len: usize) -> Result<(), PlatformError>;
+
+    /// Makes the region writable again and no longer executable. No code in it runs any more.
+    ///
+    /// # Errors
+    /// When that is refused.
+    fn unpublish(&self, start: *const u8, len: usize) -> Result<(), PlatformError>;
 }
 
 /// A platform whose clock stands still until the host moves it: for simulation, replay and tests.

@@ -193,8 +193,8 @@ impl Runtime {
             )));
         }
         let settings = Settings { metering: config.application.metering, traps: config.traps };
-        let quota = QuotaCell::new(EngineTable::new(settings));
         let mut platform: Box<dyn Platform> = Box::new(platform);
+        let quota = QuotaCell::new(EngineTable::new(settings, platform.code_memory()));
         platform
             .init(QuotaExpiry::new(quota.clone()))
             .map_err(|e| Error::invalid(format!("cannot set up the platform: {e}")))?;

@@ -4,11 +4,12 @@
 extern crate alloc;
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use core::alloc::{GlobalAlloc, Layout};
 use core::ffi::{c_int, c_void};
 use core::slice;
 
-use fuse_edge::platform::{PlatformError, QuotaExpiry, QuotaToken};
+use fuse_edge::platform::{CodeMemory, PlatformError, QuotaExpiry, QuotaToken};
 use fuse_edge::{AppConfig, ErrorKind, Platform, Policy, Runtime, RuntimeConfig};
 
 unsafe extern "C" {
@@ -16,6 +17,7 @@ unsafe extern "C" {
     fn host_free(start: *mut u8);
     fn host_panic() -> !;
     fn host_time_us() -> u64;
+    fn host_protect(start: *const u8, len: usize, executable: c_int) -> c_int;
     fn host_say(text: *const u8, len: usize);
 }
 
@@ -76,6 +78,36 @@ impl Platform for HostPlatform {
 
     fn enforces_quota(&self) -> bool {
         false
+    }
+
+    fn code_memory(&self) -> Option<Arc<dyn CodeMemory>> {
+        Some(Arc::new(HostCode))
+    }
+}
+
+struct HostCode;
+
+impl HostCode {
+    fn protect(start: *const u8, len: usize, executable: bool) -> Result<(), PlatformError> {
+        // SAFETY: the region belongs to the engine, which asks for this.
+        match unsafe { host_protect(start, len, c_int::from(executable)) } {
+            0 => Ok(()),
+            code => Err(PlatformError { tried: "change the protection of code", code }),
+        }
+    }
+}
+
+impl CodeMemory for HostCode {
+    fn alignment(&self) -> usize {
+        4096
+    }
+
+    fn publish(&self, start: *const u8, len: usize) -> Result<(), PlatformError> {
+        Self::protect(start, len, true)
+    }
+
+    fn unpublish(&self, start: *const u8, len: usize) -> Result<(), PlatformError> {
+        Self::protect(start, len, false)
     }
 }
 
