@@ -6,6 +6,11 @@ export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
 export CARGO_INCREMENTAL=0
 began=$SECONDS
 
+# `make soak`: the long forms of the same tests.
+if [ -n "${FUSE_SOAK:-}" ]; then
+    export FUSE_CRASH_CYCLES=1000 FUSE_DAMAGE_FLIPS=5000 FUSE_SIM_SEEDS=1000000 FUSE_SIM_LARGE=1000 FUZZ_SECONDS=3600
+fi
+
 step() {
     local name=$1 start=$SECONDS
     shift
