@@ -1,0 +1,2 @@
+//! libfuse: the C ABI of Fuse.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! The REST control plane of Fuse.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! The guest agent.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! Runs microVMs on one host.
+#![forbid(unsafe_code)]
