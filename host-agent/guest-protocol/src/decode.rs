@@ -43,7 +43,7 @@ impl GuestDecoder {
     }
 
     /// The next thing in what was fed; none when more bytes are needed.
-    pub fn next(&mut self) -> Option<Incoming> {
+    pub fn take(&mut self) -> Option<Incoming> {
         if !self.synced {
             return self.search();
         }
@@ -105,7 +105,7 @@ impl HostDecoder {
         self.buffer.bytes.extend_from_slice(bytes);
     }
 
-    /// Looks for the guest's answer; afterwards [`HostDecoder::next`] gives frames. `false`: more bytes are needed.
+    /// Looks for the guest's answer; afterwards [`HostDecoder::take`] gives frames. `false`: more bytes are needed.
     ///
     /// # Errors
     /// The guest speaks another version.
@@ -132,7 +132,7 @@ impl HostDecoder {
     ///
     /// # Errors
     /// Bytes that are no frame. The connection is of no further use.
-    pub fn next(&mut self) -> Result<Option<Frame>, WireError> {
+    pub fn take(&mut self) -> Result<Option<Frame>, WireError> {
         if !self.synced {
             return Ok(None);
         }

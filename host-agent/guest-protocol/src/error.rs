@@ -93,7 +93,9 @@ impl GuestError {
         let code = match error.kind() {
             ErrorKind::NotFound => ErrorCode::NotFound,
             ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => ErrorCode::Refused,
-            ErrorKind::StorageFull | ErrorKind::OutOfMemory | ErrorKind::QuotaExceeded => ErrorCode::Exhausted,
+            ErrorKind::StorageFull | ErrorKind::OutOfMemory | ErrorKind::QuotaExceeded => {
+                ErrorCode::Exhausted
+            }
             ErrorKind::TimedOut => ErrorCode::TimedOut,
             _ => ErrorCode::Failed,
         };

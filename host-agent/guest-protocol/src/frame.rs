@@ -208,7 +208,8 @@ impl Frame {
         if self.code == 0 {
             return Ok(self.payload);
         }
-        let message = String::from_utf8_lossy(&self.payload[..self.payload.len().min(MAX_MESSAGE)]).into_owned();
+        let message =
+            String::from_utf8_lossy(&self.payload[..self.payload.len().min(MAX_MESSAGE)]).into_owned();
         Err(GuestError { code: ErrorCode::from_number(self.code), message })
     }
 

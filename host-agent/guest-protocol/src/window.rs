@@ -1,7 +1,7 @@
 //! Flow control: how much of a stream may be under way.
 //!
-//! Each direction of a stream begins with [`WINDOW`](crate::WINDOW) bytes. A DATA frame costs its payload and
-//! [`FRAME_COST`](crate::FRAME_COST); the receiver gives back with CREDIT what it has dealt with. So no side ever holds
+//! Each direction of a stream begins with [`WINDOW`] bytes. A DATA frame costs its payload and
+//! [`FRAME_COST`]; the receiver gives back with CREDIT what it has dealt with. So no side ever holds
 //! more than a window per stream, whatever the other does.
 
 use crate::{FRAME_COST, WINDOW};

@@ -37,7 +37,7 @@ fn all(decoder: &mut GuestDecoder, bytes: &[u8], piece: usize) -> Vec<Incoming> 
     let mut found = Vec::new();
     for piece in bytes.chunks(piece.max(1)) {
         decoder.feed(piece);
-        while let Some(incoming) = decoder.next() {
+        while let Some(incoming) = decoder.take() {
             found.push(incoming);
         }
     }
@@ -91,9 +91,9 @@ proptest! {
         decoder.feed(&bytes);
         prop_assert_eq!(decoder.synced(), Ok(true));
         for frame in new {
-            prop_assert_eq!(decoder.next(), Ok(Some(frame)));
+            prop_assert_eq!(decoder.take(), Ok(Some(frame)));
         }
-        prop_assert_eq!(decoder.next(), Ok(None));
+        prop_assert_eq!(decoder.take(), Ok(None));
     }
 
     #[test]
@@ -116,7 +116,7 @@ proptest! {
         decoder.feed(&bytes);
         prop_assert_eq!(decoder.synced(), Ok(true));
         // A longer length waits for more; everything else is an error.
-        match decoder.next() {
+        match decoder.take() {
             Ok(Some(frame)) => prop_assert!(false, "{frame:?} was taken"),
             Ok(None) => prop_assert!((64..96).contains(&bit) || bit < 8, "bit {bit} makes it wait"),
             Err(_) => {}
@@ -132,7 +132,7 @@ fn what_is_too_long_is_refused_before_it_is_kept() {
     let mut bytes = encoded(&[Frame::data(1, Channel::Output, Vec::new())]);
     bytes[8..12].copy_from_slice(&(MAX_PAYLOAD as u32 + 1).to_le_bytes());
     decoder.feed(&bytes);
-    assert_eq!(decoder.next(), Err(WireError::Length(MAX_PAYLOAD as u32 + 1)));
+    assert_eq!(decoder.take(), Err(WireError::Length(MAX_PAYLOAD as u32 + 1)));
 }
 
 #[test]

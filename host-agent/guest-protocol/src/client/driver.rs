@@ -16,9 +16,7 @@ use tokio::{
 
 use super::{ClientError, stream::Event};
 use crate::{
-    Channel, Frame, Kind, MAX_STREAMS, Verb, WINDOW, WireError,
-    decode::HostDecoder,
-    window::ReceiveWindow,
+    Channel, Frame, Kind, MAX_STREAMS, Verb, WINDOW, WireError, decode::HostDecoder, window::ReceiveWindow,
 };
 
 /// Encoded frames that wait for the writer, from all streams together.
@@ -119,8 +117,7 @@ impl Shared {
         let (events, incoming) = mpsc::unbounded_channel();
         let credit = Arc::new(Semaphore::new(WINDOW as usize));
         let window = Arc::new(Mutex::new(ReceiveWindow::default()));
-        let entry =
-            Entry { events, credit: Arc::clone(&credit), window: Arc::clone(&window), _slot: slot };
+        let entry = Entry { events, credit: Arc::clone(&credit), window: Arc::clone(&window), _slot: slot };
         lock(&self.streams).insert(id, entry);
         if let Some(why) = self.end() {
             lock(&self.streams).remove(&id);
@@ -196,7 +193,7 @@ impl Shared {
         let mut buffer = vec![0; 64 * 1024];
         loop {
             loop {
-                match decoder.next().and_then(|frame| frame.map(|frame| self.take(frame)).transpose()) {
+                match decoder.take().and_then(|frame| frame.map(|frame| self.take(frame)).transpose()) {
                     Ok(Some(())) => {}
                     Ok(None) => break,
                     Err(error) => return format!("the guest agent broke the protocol: {error}"),

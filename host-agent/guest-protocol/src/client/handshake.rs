@@ -19,7 +19,11 @@ pub enum Transport {
 }
 
 /// Sends SYNC, and drops what comes until the guest's answer to it.
-pub(super) async fn agree<R, W>(read: &mut R, write: &mut W, transport: Transport) -> Result<HostDecoder, ClientError>
+pub(super) async fn agree<R, W>(
+    read: &mut R,
+    write: &mut W,
+    transport: Transport,
+) -> Result<HostDecoder, ClientError>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,

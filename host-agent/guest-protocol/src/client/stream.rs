@@ -56,7 +56,11 @@ pub struct Receiver<A> {
     answer: PhantomData<fn() -> A>,
 }
 
-pub(super) async fn open<A>(shared: &Arc<Shared>, verb: Verb, arguments: &[u8]) -> Result<Stream<A>, ClientError> {
+pub(super) async fn open<A>(
+    shared: &Arc<Shared>,
+    verb: Verb,
+    arguments: &[u8],
+) -> Result<Stream<A>, ClientError> {
     let opened = shared.open(verb, arguments).await?;
     Ok(Stream {
         sender: Sender { shared: Arc::clone(shared), id: opened.id, credit: opened.credit },
@@ -111,7 +115,11 @@ impl Sender {
     ///
     /// # Errors
     /// The connection ended, or `arguments` cannot be written.
-    pub async fn control<T: serde::Serialize>(&self, control: Control, arguments: &T) -> Result<(), ClientError> {
+    pub async fn control<T: serde::Serialize>(
+        &self,
+        control: Control,
+        arguments: &T,
+    ) -> Result<(), ClientError> {
         let arguments = serde_json::to_vec(arguments).map_err(ClientError::Arguments)?;
         self.shared.send(&Frame::control(self.id, control, arguments)).await
     }
@@ -162,4 +170,5 @@ impl<A> Drop for Receiver<A> {
     }
 }
 
-const _: () = assert!(MAX_PAYLOAD as u32 + FRAME_COST <= crate::WINDOW / 2, "a window holds more than two frames");
+const _: () =
+    assert!(MAX_PAYLOAD as u32 + FRAME_COST <= crate::WINDOW / 2, "a window holds more than two frames");

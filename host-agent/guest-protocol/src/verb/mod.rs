@@ -11,13 +11,15 @@ mod workload;
 
 use serde::{Serialize, de::DeserializeOwned};
 
-pub use agent::{AgentInfo, Health, HealthState, Hello, HealthRequest, InfoRequest, Logs, LogSource, SetToken};
+pub use agent::{
+    AgentInfo, Health, HealthRequest, HealthState, Hello, InfoRequest, LogSource, Logs, SetToken,
+};
 pub use exec::{Attach, Exec, ExecResult, SignalRequest, Size};
 pub use file::{Download, FileFacts, Upload};
-pub use machine::{
-    Network, PowerOff, Renew, RenewResult, SetTime, Shutdown, Sync, SyncResult, TimeFacts,
+pub use machine::{Network, PowerOff, Renew, RenewResult, SetTime, Shutdown, Sync, SyncResult, TimeFacts};
+pub use workload::{
+    Drain, DrainResult, StartWorkload, StopWorkload, WorkloadFacts, WorkloadState, WorkloadStatus,
 };
-pub use workload::{Drain, DrainResult, StartWorkload, StopWorkload, WorkloadFacts, WorkloadState, WorkloadStatus};
 
 /// The verbs. The numbers are the wire's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

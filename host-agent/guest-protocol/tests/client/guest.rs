@@ -17,11 +17,11 @@ use tokio::{
     task::JoinHandle,
 };
 
-pub const TOKEN: &str = "the-token-of-this-vm";
+pub(crate) const TOKEN: &str = "the-token-of-this-vm";
 
 /// What the guest saw.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Seen {
+pub(crate) enum Seen {
     Open(u32),
     Reset(u32),
     Lost,
@@ -34,27 +34,27 @@ struct Diary {
     changed: Notify,
 }
 
-pub struct Guest {
+pub(crate) struct Guest {
     diary: Arc<Diary>,
     task: JoinHandle<()>,
 }
 
 impl Guest {
-    pub fn start(stream: DuplexStream) -> Self {
+    pub(crate) fn start(stream: DuplexStream) -> Self {
         let diary = Arc::new(Diary::default());
         let task = tokio::spawn(Session::new(Arc::clone(&diary)).run(stream));
         Self { diary, task }
     }
 
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.task.abort();
     }
 
-    pub fn sent(&self, stream: u32) -> usize {
+    pub(crate) fn sent(&self, stream: u32) -> usize {
         self.diary.sent.lock().unwrap().get(&stream).copied().unwrap_or(0)
     }
 
-    pub async fn wait(&self, enough: impl Fn(&[Seen]) -> bool) {
+    pub(crate) async fn wait(&self, enough: impl Fn(&[Seen]) -> bool) {
         let waiting = async {
             loop {
                 let changed = self.diary.changed.notified();
@@ -98,7 +98,7 @@ impl Session {
         let mut decoder = GuestDecoder::new();
         let mut buffer = [0; 7000];
         loop {
-            while let Some(incoming) = decoder.next() {
+            while let Some(incoming) = decoder.take() {
                 self.take(incoming);
             }
             self.pump();

@@ -1,5 +1,7 @@
 //! The host's client against a small guest that is written from the page alone.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
+
 mod guest;
 
 use std::time::Duration;
@@ -151,7 +153,9 @@ async fn halves_of_frames_on_a_serial_port_do_not_hurt() {
     early.abort();
     port.write_all(&sync).await.unwrap();
     let mut half = Vec::new();
-    for frame in Frame::open(1, fuse_guest_protocol::Verb::Exec, &serde_json::to_vec(&Exec::argv(["yes"])).unwrap()) {
+    for frame in
+        Frame::open(1, fuse_guest_protocol::Verb::Exec, &serde_json::to_vec(&Exec::argv(["yes"])).unwrap())
+    {
         frame.encode(&mut half);
     }
     let end = half.len() + 9000;
