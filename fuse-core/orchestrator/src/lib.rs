@@ -12,6 +12,7 @@
 //! - [`secrets`]: keys, what they seal, credentials, API keys.
 //! - [`provider`]: the narrow trait through which a host is driven, and the `stub` that needs no host.
 //! - [`Orchestrator`]: all of it together.
+//! - [`wire`]: the bodies of the REST API.
 //!
 //! No part of this crate reads the clock, a random source or the network except through a trait that its caller
 //! can replace, so that a whole fleet runs in a simulator that replays a seed exactly.
@@ -25,8 +26,9 @@ pub mod reconcile;
 pub mod scheduler;
 pub mod secrets;
 pub mod store;
+pub mod wire;
 
-pub use error::{Error, ErrorCode, IllegalTransition, Limit, Problem, RecordKind, Result};
+pub use error::{Error, ErrorCode, IllegalTransition, Limit, Problem, RecordKind, RemoteError, Result};
 pub use orchestrator::{
     BlockingOrchestrator, Builder, Config, CursorError, Delivery, HostRegistration, HostReport, Orchestrator,
     Page, Removal, SecretKeeper, Subscription, Timeouts,
