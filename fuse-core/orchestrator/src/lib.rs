@@ -14,6 +14,7 @@
 //!   speaks to a host agent over HTTP.
 //! - [`attach`]: the frames of terminals.
 //! - [`Orchestrator`]: all of it together.
+//! - [`wire`]: the bodies of the REST API.
 //!
 //! No part of this crate reads the clock, a random source or the network except through a trait that its caller
 //! can replace, so that a whole fleet runs in a simulator that replays a seed exactly.
@@ -30,8 +31,9 @@ pub mod secrets;
 pub mod store;
 #[cfg(any(feature = "postgres", feature = "remote"))]
 mod tls;
+pub mod wire;
 
-pub use error::{Error, ErrorCode, IllegalTransition, Limit, Problem, RecordKind, Result};
+pub use error::{Error, ErrorCode, IllegalTransition, Limit, Problem, RecordKind, RemoteError, Result};
 pub use orchestrator::{
     BlockingOrchestrator, Builder, Config, CursorError, Delivery, HostRegistration, HostReport, Orchestrator,
     Page, Removal, SecretKeeper, Subscription, Timeouts,

@@ -9,6 +9,7 @@ use super::{Arch, Capacity, CertificatePin, HostId, Reason, Timestamp};
 /// What the operator wants of a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum HostState {
     /// Takes new environments.
     #[default]
@@ -37,6 +38,7 @@ impl std::fmt::Display for HostState {
 /// Whether a host answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Liveness {
     /// It answers.
     #[default]
