@@ -30,6 +30,6 @@ pub mod wire;
 
 pub use error::{Error, ErrorCode, IllegalTransition, Limit, Problem, RecordKind, RemoteError, Result};
 pub use orchestrator::{
-    BlockingOrchestrator, Builder, Config, CursorError, Delivery, HostRegistration, HostReport, Orchestrator,
-    Page, Removal, SecretKeeper, Subscription, Timeouts,
+    BlockingOrchestrator, Builder, Config, CursorError, Delivery, HostRegistration, HostReport, Once,
+    OnceAnswer, Orchestrator, Page, Removal, SecretKeeper, Subscription, Timeouts,
 };

@@ -20,6 +20,7 @@ mod housekeeping;
 mod keys;
 mod lists;
 mod locks;
+mod once;
 mod profile;
 mod provision;
 mod reconcile;
@@ -52,6 +53,7 @@ pub use config::{Config, Timeouts};
 pub use events::{Delivery, Subscription};
 pub use hosts::{HostRegistration, Removal};
 pub use lists::{CursorError, Page};
+pub use once::{Once, OnceAnswer};
 pub use reconcile::HostReport;
 pub use vault::SecretKeeper;
 
