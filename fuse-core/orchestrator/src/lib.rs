@@ -10,7 +10,9 @@
 //! - [`reconcile`]: what to do about the difference between intent and fact on one host. Pure.
 //! - [`store`]: where intent is kept, durably, before anybody sees it.
 //! - [`secrets`]: keys, what they seal, credentials, API keys.
-//! - [`provider`]: the narrow trait through which a host is driven, and the `stub` that needs no host.
+//! - [`provider`]: the narrow trait through which a host is driven, the `stub` that needs no host, and the one that
+//!   speaks to a host agent over HTTP.
+//! - [`attach`]: the frames of terminals.
 //! - [`Orchestrator`]: all of it together.
 //! - [`wire`]: the bodies of the REST API.
 //!
@@ -18,6 +20,7 @@
 //! can replace, so that a whole fleet runs in a simulator that replays a seed exactly.
 #![forbid(unsafe_code)]
 
+pub mod attach;
 mod error;
 pub mod model;
 mod orchestrator;
@@ -26,6 +29,8 @@ pub mod reconcile;
 pub mod scheduler;
 pub mod secrets;
 pub mod store;
+#[cfg(any(feature = "postgres", feature = "remote"))]
+mod tls;
 pub mod wire;
 
 pub use error::{Error, ErrorCode, IllegalTransition, Limit, Problem, RecordKind, RemoteError, Result};

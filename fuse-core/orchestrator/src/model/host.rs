@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Arch, Capacity, HostId, Reason, Timestamp};
+use super::{Arch, Capacity, CertificatePin, HostId, Reason, Timestamp};
 
 /// What the operator wants of a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default)]
@@ -96,6 +96,9 @@ pub struct Host {
     /// Its architecture.
     #[serde(default)]
     pub arch: Arch,
+    /// The certificate that its agent must show; none: one that the system's authorities vouch for.
+    #[serde(rename = "certificate_sha256", default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<CertificatePin>,
     /// What the operator wants of it.
     pub state: HostState,
     /// Whether it answers.
