@@ -29,7 +29,7 @@ pub mod reconcile;
 pub mod scheduler;
 pub mod secrets;
 pub mod store;
-#[cfg(any(feature = "postgres", feature = "remote"))]
+#[cfg(any(feature = "postgres", feature = "remote", feature = "connect"))]
 mod tls;
 pub mod wire;
 

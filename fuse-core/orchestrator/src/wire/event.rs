@@ -247,6 +247,9 @@ pub struct EventList {
     pub events: Vec<Event>,
     /// The number of the last event that was looked at: what the next question names as `after`.
     pub next_after: u64,
+    /// The number of the newest event of the whole log.
+    #[serde(default)]
+    pub newest: u64,
     /// How many events between `after` and the first one were removed from the log.
     #[serde(default, skip_serializing_if = "super::is_zero")]
     pub lost: u64,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Reason, Secret, checked, name, page::arch, problem, size, strange};
 use crate::{
     HostRegistration, Result,
-    model::{self, Capacity, HostId, HostState, Liveness, ReasonCode, Timestamp},
+    model::{self, Capacity, CertificatePin, HostId, HostState, Liveness, ReasonCode, Timestamp},
 };
 
 /// Body of POST /v1/hosts.
@@ -31,6 +31,9 @@ pub struct RegisterHost {
     /// Its labels.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// SHA-256 of the certificate that its agent must show, in hex. Empty: one that the system's authorities vouch for.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub certificate_sha256: String,
     /// What it has. Members that are zero are asked of the host.
     pub capacity: RegisterHostCapacity,
 }
@@ -94,6 +97,9 @@ pub struct Host {
     /// What the operator should know about the registration.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+    /// SHA-256 of the certificate that its agent must show, in hex.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub certificate_sha256: String,
     /// Whether it answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub liveness: Option<HostLiveness>,
@@ -162,6 +168,7 @@ impl RegisterHost {
             backend: self.backend,
             labels: self.labels,
             arch: arch("capacity.arch", &capacity.arch, problems),
+            certificate: pin(&self.certificate_sha256, problems),
             capacity: Capacity {
                 cpus: size("capacity.cpus", capacity.cpus, problems),
                 ram_mb: size("capacity.ram_mb", capacity.ram_mb, problems),
@@ -186,6 +193,7 @@ impl RegisterHost {
             region: registration.region.clone(),
             backend: registration.backend.clone(),
             labels: registration.labels.clone(),
+            certificate_sha256: pin_text(registration.certificate),
             capacity: RegisterHostCapacity {
                 cpus: cpus.into(),
                 ram_mb: ram_mb.into(),
@@ -196,6 +204,18 @@ impl RegisterHost {
             },
         }
     }
+}
+
+/// A pin; none for an empty text.
+fn pin(text: &str, problems: &mut Vec<crate::Problem>) -> Option<CertificatePin> {
+    if text.is_empty() {
+        return None;
+    }
+    text.parse().map_err(|why: String| problem(problems, "certificate_sha256", why)).ok()
+}
+
+fn pin_text(pin: Option<CertificatePin>) -> String {
+    pin.map(|pin| pin.to_string()).unwrap_or_default()
 }
 
 /// A URL of an agent has a scheme, a host, and neither user, query nor fragment; its port, where it has one, is one.
@@ -249,6 +269,7 @@ impl From<&model::Host> for Host {
             created_at: host.created_at,
             updated_at: host.updated_at,
             warnings: host.warnings.clone(),
+            certificate_sha256: pin_text(host.certificate),
             liveness: Some(HostLiveness {
                 state: host.liveness.state,
                 since: host.liveness.since,
@@ -265,6 +286,7 @@ impl TryFrom<Host> for model::Host {
         let mut problems = Vec::new();
         let id: Option<HostId> = name("id", &wire.id, &mut problems);
         let arch = arch("capacity.arch", &wire.capacity.arch, &mut problems);
+        let certificate = pin(&wire.certificate_sha256, &mut problems);
         let id = checked(id, problems).map_err(|why| strange("host", why))?;
         let HostCapacity { cpus, ram_mb, storage_gb, vm_count, .. } = wire.capacity;
         let liveness = wire.liveness.map_or_else(
@@ -294,6 +316,7 @@ impl TryFrom<Host> for model::Host {
             created_at: wire.created_at,
             updated_at: wire.updated_at,
             warnings: wire.warnings,
+            certificate,
         })
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use fuse_orchestrator::{
     Error, HostRegistration,
     model::{
-        Arch, Capacity, ForkRequest, GuestFile, HostId, ProvisionRequest, SnapshotId, SnapshotMode,
+        Arch, Capacity, CertificatePin, ForkRequest, GuestFile, HostId, ProvisionRequest, SnapshotId, SnapshotMode,
         SnapshotRequest,
     },
     wire,
@@ -147,6 +147,7 @@ fn hosts_to_register() {
         backend: "qemu".into(),
         labels: BTreeMap::from([("disk".into(), "nvme".into())]),
         arch: Some(Arch::Arm64),
+        certificate: Some(CertificatePin::of(b"certificate")),
         capacity: Capacity { cpus: 4, ram_mb: 1024, storage_gb: 10, vm_count: 8 },
     };
     let body = wire::RegisterHost::new(&id, &registration);

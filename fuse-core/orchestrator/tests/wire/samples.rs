@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fuse_orchestrator::{
     model::{
-        AgentSpec, Arch, Attempts, Capacity, DeadLetter, DeadLetterKind, Environment, EnvironmentId,
+        AgentSpec, Arch, Attempts, Capacity, CertificatePin, DeadLetter, DeadLetterKind, Environment, EnvironmentId,
         EnvironmentSpec, EnvironmentState, Event, EventKind, Expose, GuestEndpoint, Health, HealthState,
         Healthcheck, HealthcheckProbe, Host, HostId, HostLiveness, HostState, Liveness, Observed,
         PhaseTimings, Reason, ReasonCode, Resources, Seed, Snapshot, SnapshotId, SnapshotMode, SnapshotState,
@@ -128,6 +128,7 @@ pub(crate) fn host() -> Host {
         created_at: at(0),
         updated_at: at(60),
         warnings: vec!["cpus is declared as 8, and the host says 4".into()],
+        certificate: Some(CertificatePin::of(b"certificate")),
     }
 }
 
