@@ -36,5 +36,5 @@ pub mod wire;
 pub use error::{Error, ErrorCode, IllegalTransition, Limit, Problem, RecordKind, RemoteError, Result};
 pub use orchestrator::{
     BlockingOrchestrator, Builder, Config, CursorError, Delivery, HostDrainProgress, HostRegistration,
-    HostReport, Orchestrator, Page, Removal, SecretKeeper, Subscription, Timeouts,
+    HostReport, Once, OnceAnswer, Orchestrator, Page, Removal, SecretKeeper, Subscription, Timeouts,
 };

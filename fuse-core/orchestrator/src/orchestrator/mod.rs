@@ -22,6 +22,7 @@ mod housekeeping;
 mod keys;
 mod lists;
 mod locks;
+mod once;
 mod profile;
 mod provision;
 mod readopt;
@@ -58,6 +59,7 @@ pub use evacuate::HostDrainProgress;
 pub use events::{Delivery, Subscription};
 pub use hosts::{HostRegistration, Removal};
 pub use lists::{CursorError, Page};
+pub use once::{Once, OnceAnswer};
 pub use reconcile::HostReport;
 pub use vault::SecretKeeper;
 
