@@ -22,6 +22,8 @@
 
 mod absent;
 pub mod agent_api;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod error;
 #[cfg(feature = "remote")]
 pub mod remote;

@@ -20,6 +20,7 @@ fn host(liveness: Liveness) -> Host {
         backend: "stub".into(),
         labels: BTreeMap::new(),
         arch: Arch::Amd64,
+        certificate: None,
         state: HostState::Active,
         liveness: HostLiveness { state: liveness, since: at(0), reason: ReasonCode::Answered.into() },
         capacity: Capacity::default(),
