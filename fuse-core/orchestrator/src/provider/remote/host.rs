@@ -18,7 +18,7 @@ use crate::{
         FileUpload, ForkVmRequest, HostFacts, LogChunk, LogSource, Provider, ProviderError,
         ProviderErrorKind as Kind, ProviderResult, SnapshotFacts, SnapshotVmRequest, Verb, VmFacts,
         agent_api::{
-            AgentCapacity, AgentSnapshot, Fork, LOG_START, Restore, SnapshotList, StartAgentAnswer,
+            AgentCapacity, AgentSnapshot, Done, Fork, LOG_START, Restore, SnapshotList, StartAgentAnswer,
             TakeSnapshot, Vm, VmList,
         },
     },
@@ -98,6 +98,14 @@ impl RemoteHost {
             let told: String = vm.vm_id.chars().take(100).collect();
             self.client.senseless(call, &format!("the answer is about another VM, {told:?}"))
         })
+    }
+
+    /// Asks for something whose answer says no more than that it is done.
+    async fn done(&self, call: &Call<'_>) -> ProviderResult<()> {
+        match self.client.json::<Done>(call).await? {
+            Done { ok: true } => Ok(()),
+            Done { ok: false } => Err(self.client.senseless(call, "the answer does not say that it is done")),
+        }
     }
 
     fn snapshot_of(&self, call: &Call<'_>, answer: AgentSnapshot) -> ProviderResult<SnapshotFacts> {
@@ -208,7 +216,7 @@ impl Provider for RemoteHost {
             .json(&body)
             .hide(translate::secrets_of(file, &body))
             .repeatable();
-        self.client.send(&call).await.map(drop)
+        self.done(&call).await
     }
 
     async fn exec(&self, vm: &VmName, request: &ExecRequest) -> ProviderResult<ExecOutput> {
@@ -249,6 +257,11 @@ impl Provider for RemoteHost {
             }
             answer => answer?,
         };
+        if !answer.ok {
+            return Err(self
+                .client
+                .senseless(&ask("start-agent"), "the answer does not say that it is done"));
+        }
         let endpoints = answer.endpoints.into_iter();
         Ok(endpoints.map(|e| GuestEndpoint { name: e.name, url: e.url, port: e.port }).collect())
     }
@@ -263,7 +276,7 @@ impl Provider for RemoteHost {
         for word in &request.argv {
             call = call.query("cmd", word);
         }
-        attach::terminal(&self.client, &call).await
+        attach::open_terminal(&self.client, &call).await
     }
 
     async fn logs(&self, vm: &VmName, source: LogSource, limit: usize) -> ProviderResult<Vec<u8>> {
@@ -305,7 +318,7 @@ impl Provider for RemoteHost {
         let name = vm.as_str();
         let body = Restore { snapshot_id: artifact.to_owned(), include_ram: false };
         let call = self.post(Verb::Restore, name, &["v1", "vm", name, "restore"]).json(&body);
-        self.client.send(&call).await.map(drop)
+        self.done(&call).await
     }
 
     async fn fork(&self, request: &ForkVmRequest) -> ProviderResult<VmFacts> {
