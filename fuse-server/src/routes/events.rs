@@ -9,7 +9,7 @@ use axum::{
 };
 use bytes::Bytes;
 use fuse_orchestrator::{
-    Delivery, Orchestrator, Subscription,
+    Delivery, ControlPlane, Subscription,
     model::{EnvironmentId, EventKind, Subject, Timestamp},
     wire::{self, EventList, EventQuery, Lost, StateEvent, page_limit, route},
 };
@@ -148,7 +148,7 @@ enum Kind {
 
 /// A stream on its way.
 struct EventStream {
-    orchestrator: Orchestrator,
+    orchestrator: ControlPlane,
     events: Subscription,
     kind: Kind,
     first: Option<Bytes>,
