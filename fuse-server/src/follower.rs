@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fuse_orchestrator::{
-    Delivery, ControlPlane,
+    ControlPlane, Delivery,
     model::{Clock as _, Event, EventKind, PhaseTimings, ReasonCode, Subject, SystemClock},
 };
 use tokio_util::sync::CancellationToken;

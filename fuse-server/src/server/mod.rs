@@ -6,7 +6,7 @@ mod storage;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use fuse_orchestrator::{HostRegistration, ControlPlane};
+use fuse_orchestrator::{ControlPlane, HostRegistration};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 

@@ -73,7 +73,7 @@ use tasks::Tasks;
 
 /// The control plane of a fleet, in this process: cheap to clone, safe to use from many tasks at once.
 ///
-/// [`Orchestrator`](crate::Orchestrator) is what programs use, and serves a control plane in this process as well as
+/// [`ControlPlane`](crate::ControlPlane) is what programs use, and serves a control plane in this process as well as
 /// one behind the REST API. This type has in addition what only the process that acts can do: who a key belongs to,
 /// looking at the hosts now, credentials, figures. What it knows it tells at once, without waiting.
 ///
