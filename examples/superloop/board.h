@@ -18,6 +18,9 @@ void board_timer_stop(void);
 /* The memory protection unit: 1 makes the region code, 0 makes it data. 0 when it worked. */
 int board_protect(const uint8_t *start, size_t length, int code);
 
+/* A file of the flash memory, which a board has in its address space: 0 when there is none. */
+const uint8_t *board_flash(const char *name, size_t *length);
+
 /* The sensor, in degrees Celsius: it warms up by one a read, and cools by what the cooler took. */
 float board_temperature(void);
 void board_cool(int32_t degrees);

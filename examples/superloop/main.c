@@ -5,10 +5,9 @@
 #include <fuse_flight.h>
 
 #include "board.h"
-#include "modules.h"
 
 /* The arena. Its length was worked out by fuse_required_memory; the program checks that it still suffices. */
-#define ARENA_BYTES (448 * 1024)
+#define ARENA_BYTES (512 * 1024)
 static _Alignas(4096) unsigned char memory[ARENA_BYTES];
 
 #define LOOPS 200
@@ -114,18 +113,19 @@ static void register_cooler(void) {
 
 enum { THERMOSTAT, COOLER, RUNAWAY, MODULES };
 
-static const struct {
+static struct {
     const char *name;
+    const char *file;
     const uint8_t *artifact;
     size_t length;
     fuse_policy_t policy;
 } modules[MODULES] = {
-    {"thermostat", thermostat, sizeof thermostat,
+    {"thermostat", "thermostat.fuse", NULL, 0,
      {sizeof(fuse_policy_t), FUSE_CAP_TEMP_SENSOR | FUSE_CAP_LOG | FUSE_CAP_EVENT_POST, 1, 4096, 0, 50000, 10000,
       FUSE_ACTIVATE_INTERVAL, 0, 100, 0}},
-    {"cooler", cooler, sizeof cooler,
+    {"cooler", "cooler.fuse", NULL, 0,
      {sizeof(fuse_policy_t), 1u << CAP_COOLER, 1, 4096, 0, 50000, 0, FUSE_ACTIVATE_EVENT, 1u << EVENT_HOT, 128, 0}},
-    {"runaway", runaway, sizeof runaway,
+    {"runaway", "runaway.fuse", NULL, 0,
      {sizeof(fuse_policy_t), 0, 0, 4096, 0, 2000, 50000, FUSE_ACTIVATE_INTERVAL, 0, 200, 0}},
 };
 static fuse_module_id_t ids[MODULES];
@@ -160,6 +160,10 @@ static void start(void) {
     config.max_modules = MODULES;
     config.log_pool_bytes = 16 * 1024;
     config.stack_bytes_max = 4096;
+    for (int i = 0; i < MODULES; i++) {
+        modules[i].artifact = board_flash(modules[i].file, &modules[i].length);
+        if (!modules[i].artifact) stop(modules[i].file, FUSE_ERR_NOT_FOUND);
+    }
     uint64_t bytes = memory_needed(&config);
     board_say_number("memory needed: ", bytes);
     if (bytes > sizeof memory) stop("ARENA_BYTES is too small", FUSE_ERR_OUT_OF_MEMORY);

@@ -102,7 +102,8 @@ pub unsafe extern "C" fn fuse_arena_give(arena: *const fuse_arena_t) -> fuse_sta
         Some(given) => given,
         None => return FUSE_ERR_INVALID_ARG,
     };
-    let (Some(memory), Some(panic), 0) = (NonNull::new(given.memory.cast::<u8>()), given.panic, given.flags) else {
+    let (Some(memory), Some(panic), 0) = (NonNull::new(given.memory.cast::<u8>()), given.panic, given.flags)
+    else {
         return FUSE_ERR_INVALID_ARG;
     };
     if ARENA.figures().length != 0 {
