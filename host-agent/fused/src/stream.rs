@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    os::fd::OwnedFd,
+    os::fd::{AsFd, AsRawFd, OwnedFd},
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -18,13 +18,25 @@ impl FdStream {
     /// Takes `fd`, which from now on does not block.
     pub(crate) fn new(fd: OwnedFd) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&fd, true)?;
-        Ok(Self(AsyncFd::register(fd)?))
+        Ok(Self(watch(fd)?))
     }
 
     /// The descriptor.
     pub(crate) fn fd(&self) -> &OwnedFd {
         self.0.get_ref()
     }
+}
+
+/// Has the runtime watch a descriptor.
+#[allow(unsafe_code)]
+pub(crate) fn watch<T: AsFd + AsRawFd>(owner: T) -> io::Result<AsyncFd<T>>
+where
+    T: Into<OwnedFd>,
+{
+    // SAFETY: the owner is a type that holds one open descriptor (it can be turned into an `OwnedFd`), names the same one
+    // each time, and closes it only when dropped. `AsyncFd` owns it and takes it out of the runtime before dropping it;
+    // nobody gets it mutably.
+    Ok(unsafe { AsyncFd::register(owner) }?)
 }
 
 impl AsyncRead for FdStream {

@@ -5,7 +5,12 @@ use std::{io, os::fd::OwnedFd, sync::Arc, time::Duration};
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::{io::unix::AsyncFd, sync::Semaphore, time::sleep};
 
-use crate::{agent::Agent, session, stream::FdStream, tokens::Trust};
+use crate::{
+    agent::Agent,
+    session,
+    stream::{FdStream, watch},
+    tokens::Trust,
+};
 
 /// Any address of this machine.
 const ANY: u32 = u32::MAX;
@@ -41,7 +46,7 @@ fn listen(port: u32) -> io::Result<AsyncFd<Socket>> {
     socket.bind(&SockAddr::vsock(ANY, port))?;
     socket.listen(16)?;
     socket.set_nonblocking(true)?;
-    AsyncFd::register(socket)
+    watch(socket)
 }
 
 async fn accept(agent: &Arc<Agent>, socket: &AsyncFd<Socket>, places: &Arc<Semaphore>) -> io::Error {
