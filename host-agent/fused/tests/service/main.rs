@@ -26,6 +26,7 @@ async fn the_first_hello_sets_the_token_and_everything_needs_it() {
     assert_eq!((info.agent.as_str(), info.verbs.len()), ("fused", fuse_guest_protocol::Verb::ALL.len()));
     assert_eq!(client.exec_collect(&Exec::shell("echo on"), 10).await.unwrap().stdout, b"on\n");
 
+    drop(client);
     let second = fused.connect().await;
     let wrong = second.hello(Some(token("another-token-than-that"))).await.unwrap_err();
     assert_eq!(wrong.code(), Some(ErrorCode::Unauthorized), "{wrong}");
