@@ -10,13 +10,17 @@
 //! - [`reconcile`]: what to do about the difference between intent and fact on one host. Pure.
 //! - [`store`]: where intent is kept, durably, before anybody sees it.
 //! - [`secrets`]: keys, what they seal, credentials, API keys.
-//! - [`provider`]: the narrow trait through which a host is driven, and the `stub` that needs no host.
+//! - [`provider`]: the narrow trait through which a host is driven, the `stub` that needs no host, and the one that
+//!   speaks to a host agent over HTTP.
+//! - [`attach`]: the frames of terminals.
 //! - [`Orchestrator`]: all of it together.
+//! - [`wire`]: the bodies of the REST API.
 //!
 //! No part of this crate reads the clock, a random source or the network except through a trait that its caller
 //! can replace, so that a whole fleet runs in a simulator that replays a seed exactly.
 #![forbid(unsafe_code)]
 
+pub mod attach;
 mod error;
 pub mod model;
 mod orchestrator;
@@ -25,8 +29,11 @@ pub mod reconcile;
 pub mod scheduler;
 pub mod secrets;
 pub mod store;
+#[cfg(any(feature = "postgres", feature = "remote", feature = "connect"))]
+mod tls;
+pub mod wire;
 
-pub use error::{Error, ErrorCode, IllegalTransition, Limit, Problem, RecordKind, Result};
+pub use error::{Error, ErrorCode, IllegalTransition, Limit, Problem, RecordKind, RemoteError, Result};
 pub use orchestrator::{
     BlockingOrchestrator, Builder, Config, CursorError, Delivery, HostRegistration, HostReport, Orchestrator,
     Page, Removal, SecretKeeper, Subscription, Timeouts,

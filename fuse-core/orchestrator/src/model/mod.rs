@@ -9,6 +9,7 @@ mod environment;
 mod event;
 mod host;
 mod id;
+mod pin;
 mod reason;
 mod request;
 mod resources;
@@ -26,6 +27,7 @@ pub use host::{Host, HostLiveness, HostState, Liveness};
 pub use id::{
     ApiKeyId, EnvironmentId, HostId, IdError, IdempotencyKey, OwnerId, SnapshotId, TaskId, VmName, VmPrefix,
 };
+pub use pin::CertificatePin;
 pub use reason::{Reason, ReasonCode};
 pub use request::{EnvironmentSpec, ForkRequest, MAX_FILES_BYTES, ProvisionRequest, Seed, SnapshotRequest};
 pub use resources::{Arch, Capacity, Resources};

@@ -10,6 +10,7 @@ use crate::error::IllegalTransition;
 /// The states of a snapshot. A snapshot that is gone has no record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum SnapshotState {
     /// The host makes it.
     Creating,
@@ -63,6 +64,7 @@ impl std::fmt::Display for SnapshotState {
 /// Who asked for a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum SnapshotMode {
     /// A caller.
     #[default]
@@ -71,6 +73,21 @@ pub enum SnapshotMode {
     Auto,
     /// A build. Retention does not touch it.
     Build,
+}
+
+impl SnapshotMode {
+    /// Every mode.
+    pub const ALL: [Self; 3] = [Self::Manual, Self::Auto, Self::Build];
+
+    /// The name on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Manual => "manual",
+            Self::Auto => "auto",
+            Self::Build => "build",
+        }
+    }
 }
 
 /// A snapshot.

@@ -44,12 +44,19 @@ pub struct Builder {
 impl Default for Builder {
     fn default() -> Self {
         let stub: Arc<dyn Connector> = Arc::new(StubConnector::new());
+        let mut connectors =
+            BTreeMap::from([("stub".to_owned(), Arc::clone(&stub)), ("fc".to_owned(), stub)]);
+        #[cfg(feature = "remote")]
+        for scheme in ["http", "https"] {
+            let remote = crate::provider::remote::RemoteConnector::default();
+            connectors.insert(scheme.to_owned(), Arc::new(remote));
+        }
         Self {
             config: Config::default(),
             store: None,
             clock: Arc::new(SystemClock::new()),
             secrets: None,
-            connectors: BTreeMap::from([("stub".to_owned(), Arc::clone(&stub)), ("fc".to_owned(), stub)]),
+            connectors,
             default_host: None,
         }
     }

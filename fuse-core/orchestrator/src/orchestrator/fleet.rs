@@ -230,6 +230,11 @@ impl Fleet {
         (found, false)
     }
 
+    /// Whether a record points to this VM on this host.
+    pub(super) fn knows_vm(&self, host: &HostId, vm: &VmName) -> bool {
+        self.of_host(host).any(|entry| entry.value.vm == *vm) || self.teardowns.contains_key(vm)
+    }
+
     /// The live environments of a host.
     pub(super) fn of_host(&self, host: &HostId) -> impl Iterator<Item = &Entry<Environment>> {
         self.by_host.get(host).into_iter().flatten().filter_map(|id| self.environments.get(id))
