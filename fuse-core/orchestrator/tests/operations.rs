@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use common::{SOON, World, eventually, host, request};
 use fuse_orchestrator::{
-    Config, Delivery, Error, HostRegistration, Orchestrator,
+    Config, ControlPlane, Delivery, Error, HostRegistration,
     model::{
         Arch, EnvironmentId, EnvironmentState, Event, EventKind, HealthState, Healthcheck, HealthcheckProbe,
         HostState, OwnerId, ReasonCode, Resources, Snapshot, SnapshotRequest, Subject, TaskId,
@@ -19,7 +19,7 @@ use fuse_orchestrator::{
     },
 };
 
-async fn events(fuse: &Orchestrator, wanted: EventKind) -> Vec<Arc<Event>> {
+async fn events(fuse: &ControlPlane, wanted: EventKind) -> Vec<Arc<Event>> {
     let (mut all, mut found) = (fuse.events(0), Vec::new());
     while let Some(Delivery::Event(event)) = all.try_next().await.unwrap() {
         if event.event == wanted {
@@ -212,14 +212,14 @@ async fn emptying_a_host_goes_on_after_a_restart() {
 
 // ---- taking VMs back
 
-async fn in_memory(stub: &Arc<StubConnector>, owner: Option<&str>) -> Orchestrator {
+async fn in_memory(stub: &Arc<StubConnector>, owner: Option<&str>) -> ControlPlane {
     let mut config = Config { reconcile_period: None, ..Config::default() };
     config.limits.sighting_gap = Duration::ZERO;
     config.limits.orphan_grace = Duration::ZERO;
     config.owner = owner.map(|owner| OwnerId::new(owner).unwrap());
     let h1 = HostRegistration { url: "stub://h1".into(), ..HostRegistration::default() };
     let fuse =
-        Orchestrator::builder().config(config).connector("stub", Arc::clone(stub) as _).open().await.unwrap();
+        ControlPlane::builder().config(config).connector("stub", Arc::clone(stub) as _).open().await.unwrap();
     fuse.register_host(&host("h1"), h1).await.unwrap();
     fuse
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use super::{Inner, Orchestrator};
+use super::{ControlPlane, Inner};
 use crate::{
     Error, Result,
     model::{
@@ -33,11 +33,11 @@ impl HostDrainProgress {
     }
 }
 
-impl Orchestrator {
+impl ControlPlane {
     /// Empties a host: cordons it, drains each of its environments, and destroys each when its drain command has ended,
     /// or when `limit` is over (none: the drain limit of the configuration, 15 min). Those that are being provisioned
     /// come up first. Returns when the order is durable; it is carried out in the background, also after a restart, and
-    /// [`Orchestrator::host_drain`] tells how it goes. An uncordon takes the order back.
+    /// [`ControlPlane::host_drain`] tells how it goes. An uncordon takes the order back.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Store`].

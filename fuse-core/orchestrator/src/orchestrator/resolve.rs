@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::Orchestrator;
+use super::ControlPlane;
 use crate::model::{Arch, Snapshot, SnapshotFilter, SnapshotState};
 
-impl Orchestrator {
+impl ControlPlane {
     /// The newest ready snapshot of a layer of a build, for an architecture.
     #[must_use]
     pub fn resolve_snapshot(&self, layer_key: &str, arch: Arch) -> Option<Arc<Snapshot>> {
