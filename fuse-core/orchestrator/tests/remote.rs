@@ -9,7 +9,7 @@ use std::time::Duration;
 use agent::{Agent, Flavour, TOKEN};
 use common::{SOON, eventually, host, request};
 use fuse_orchestrator::{
-    Config, Error, HostRegistration, Orchestrator,
+    Config, ControlPlane, Error, HostRegistration,
     model::{Capacity, EnvironmentState, ForkRequest, Liveness, OwnerId, SnapshotRequest, VmName},
     provider::{
         AttachInput, AttachOutput, AttachRequest, FileUpload, LogSource, ProviderErrorKind, Verb,
@@ -17,16 +17,16 @@ use fuse_orchestrator::{
     },
 };
 
-async fn open() -> Orchestrator {
+async fn open() -> ControlPlane {
     open_with(|_| {}).await
 }
 
-async fn open_with(adjust: impl FnOnce(&mut Config)) -> Orchestrator {
+async fn open_with(adjust: impl FnOnce(&mut Config)) -> ControlPlane {
     let mut config = Config { reconcile_period: None, ..Config::default() };
     config.limits.sighting_gap = Duration::ZERO;
     config.limits.orphan_grace = Duration::ZERO;
     adjust(&mut config);
-    Orchestrator::builder().config(config).open().await.unwrap()
+    ControlPlane::builder().config(config).open().await.unwrap()
 }
 
 fn registration(agent: &Agent) -> HostRegistration {
@@ -40,7 +40,7 @@ fn registration(agent: &Agent) -> HostRegistration {
 }
 
 /// The whole life of an environment, with everything that is done in guests.
-async fn whole_life(agent: &Agent) -> Orchestrator {
+async fn whole_life(agent: &Agent) -> ControlPlane {
     let fuse = open().await;
     fuse.register_host(&host("remote"), registration(agent)).await.unwrap();
     let mut wanted = request("Task_1");
@@ -116,7 +116,7 @@ trait Named {
     fn environment_of(&self, task: &str) -> fuse_orchestrator::model::EnvironmentId;
 }
 
-impl Named for Orchestrator {
+impl Named for ControlPlane {
     fn environment_of(&self, task: &str) -> fuse_orchestrator::model::EnvironmentId {
         format!("fuse-{task}").parse().unwrap()
     }
@@ -222,7 +222,7 @@ async fn vms_that_carry_no_tag_are_nobodys_on_a_host_that_keeps_tags() {
 
 #[tokio::test]
 async fn spot_18_a_host_that_isolates_nothing_says_so() {
-    let fuse = Orchestrator::in_memory().await.unwrap();
+    let fuse = ControlPlane::in_memory().await.unwrap();
     let stub = fuse.host(&host("default")).unwrap();
     assert!(stub.warnings.iter().any(|text| text.contains("isolates nothing")), "{:?}", stub.warnings);
     let agent = Agent::start(Flavour::Ours).await;
@@ -263,7 +263,7 @@ async fn spot_25_the_pin_survives_a_restart() {
     let keys = std::sync::Arc::new(fuse_orchestrator::secrets::KeyRing::generate().unwrap());
     let config = Config { reconcile_period: None, ..Config::default() };
     let open = || async {
-        let builder = Orchestrator::builder().config(config.clone()).store(store.clone());
+        let builder = ControlPlane::builder().config(config.clone()).store(store.clone());
         builder.secrets(keys.clone()).open().await.unwrap()
     };
     let first = open().await;
