@@ -7,11 +7,10 @@ use axum::{
     extract::{RawQuery, Request, State},
     http::{HeaderMap, HeaderValue, Response, StatusCode, header},
 };
-use bytes::BytesMut;
 use fuse_orchestrator::{
     model::EnvironmentId,
     provider::{AttachOutput, AttachSession},
-    wire::attach::{Frame, PROTOCOL, request as attach_request},
+    wire::attach::{Frame, FrameReader, PROTOCOL, request as attach_request},
 };
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -84,9 +83,9 @@ async fn pump(io: impl AsyncRead + AsyncWrite, session: AttachSession, stop: Can
     let (mut from_caller, mut to_caller) = tokio::io::split(io);
     let AttachSession { input, mut output } = session;
     let inward = async {
-        let mut buffer = BytesMut::with_capacity(READ);
+        let (mut frames, mut buffer) = (FrameReader::default(), vec![0; READ]);
         loop {
-            match Frame::decode(&mut buffer) {
+            match frames.next_frame() {
                 Ok(Some(frame)) => {
                     if let Some(item) = frame.into_input()
                         && input.send(item).await.is_err()
@@ -95,12 +94,10 @@ async fn pump(io: impl AsyncRead + AsyncWrite, session: AttachSession, stop: Can
                         return std::future::pending().await;
                     }
                 }
-                Ok(None) => {
-                    buffer.reserve(READ);
-                    if from_caller.read_buf(&mut buffer).await.unwrap_or(0) == 0 {
-                        return;
-                    }
-                }
+                Ok(None) => match from_caller.read(&mut buffer).await {
+                    Ok(0) | Err(_) => return,
+                    Ok(count) => frames.push(buffer.get(..count).unwrap_or_default()),
+                },
                 Err(error) => {
                     tracing::debug!("an attach ends: {error}");
                     return;
@@ -111,8 +108,7 @@ async fn pump(io: impl AsyncRead + AsyncWrite, session: AttachSession, stop: Can
     let outward = async {
         while let Some(item) = output.recv().await {
             let is_last = matches!(item, AttachOutput::Exit(_));
-            let mut bytes = BytesMut::new();
-            Frame::from(item).encode(&mut bytes);
+            let bytes = Frame::from(item).encode();
             if to_caller.write_all(&bytes).await.is_err() || to_caller.flush().await.is_err() || is_last {
                 break;
             }
