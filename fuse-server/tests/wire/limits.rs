@@ -136,7 +136,7 @@ fn json_that_is_none_is_told_so() {
             "{\"task_id\":7}",
             "{\"task_id\":\"a\"}x",
             "\u{0}",
-            "{\"spec\":[]}",
+            "{\"spec\":7}",
         ] {
             let bytes =
                 request("POST", "/v1/environments", &[("authorization", &bearer)], Some(body.as_bytes()));
