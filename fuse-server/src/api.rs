@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{Router, middleware};
-use fuse_orchestrator::Orchestrator;
+use fuse_orchestrator::ControlPlane;
 use ipnet::IpNet;
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
@@ -78,7 +78,7 @@ impl Default for ApiConfig {
 /// What the routes share.
 #[derive(Debug)]
 pub(crate) struct Api {
-    pub(crate) orchestrator: Orchestrator,
+    pub(crate) orchestrator: ControlPlane,
     pub(crate) config: ApiConfig,
     pub(crate) master: Option<MasterToken>,
     pub(crate) metrics: Metrics,
@@ -94,7 +94,7 @@ pub(crate) struct Api {
 #[derive(Debug)]
 #[must_use = "it serves nothing until its router is mounted"]
 pub struct Service {
-    orchestrator: Orchestrator,
+    orchestrator: ControlPlane,
     config: ApiConfig,
     metrics: Metrics,
     stop: CancellationToken,
@@ -102,7 +102,7 @@ pub struct Service {
 
 impl Service {
     /// The routes over `orchestrator`.
-    pub fn new(orchestrator: Orchestrator, config: ApiConfig) -> Self {
+    pub fn new(orchestrator: ControlPlane, config: ApiConfig) -> Self {
         Self { orchestrator, config, metrics: Metrics::default(), stop: CancellationToken::new() }
     }
 
@@ -145,6 +145,6 @@ impl Service {
 }
 
 /// The routes over `orchestrator`, to be served or mounted. See [`Service`] for more choice.
-pub fn router(orchestrator: Orchestrator, config: ApiConfig) -> Router {
+pub fn router(orchestrator: ControlPlane, config: ApiConfig) -> Router {
     Service::new(orchestrator, config).router()
 }

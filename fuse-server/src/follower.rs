@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fuse_orchestrator::{
-    Delivery, Orchestrator,
+    ControlPlane, Delivery,
     model::{Clock as _, Event, EventKind, PhaseTimings, ReasonCode, Subject, SystemClock},
 };
 use tokio_util::sync::CancellationToken;
@@ -14,7 +14,7 @@ use crate::metrics::{Metrics, PhaseLabels};
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
 
 /// Counts what happens, until `stop`.
-pub(crate) async fn follow(orchestrator: Orchestrator, metrics: Metrics, stop: CancellationToken) {
+pub(crate) async fn follow(orchestrator: ControlPlane, metrics: Metrics, stop: CancellationToken) {
     let clock = SystemClock::new();
     let mut events = orchestrator.events(orchestrator.newest_event());
     while let Some(next) = stop.run_until_cancelled(events.next()).await {
@@ -36,7 +36,7 @@ pub(crate) async fn follow(orchestrator: Orchestrator, metrics: Metrics, stop: C
     }
 }
 
-fn count(orchestrator: &Orchestrator, metrics: &Metrics, event: &Event) {
+fn count(orchestrator: &ControlPlane, metrics: &Metrics, event: &Event) {
     let reconcile = &metrics.reconcile;
     match event.event {
         EventKind::VmRunning => note_boot(orchestrator, metrics, event),
@@ -68,7 +68,7 @@ fn count(orchestrator: &Orchestrator, metrics: &Metrics, event: &Event) {
     }
 }
 
-fn note_boot(orchestrator: &Orchestrator, metrics: &Metrics, event: &Event) {
+fn note_boot(orchestrator: &ControlPlane, metrics: &Metrics, event: &Event) {
     let Subject::Environment(id) = &event.subject else { return };
     let Ok(environment) = orchestrator.get(id) else { return };
     metrics.boot.observe(event.time.since(environment.created_at).as_secs_f64());

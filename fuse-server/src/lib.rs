@@ -1,4 +1,4 @@
-//! The REST control plane of Fuse: the routes over an [`Orchestrator`](fuse_orchestrator::Orchestrator), and the
+//! The REST control plane of Fuse: the routes over an [`ControlPlane`](fuse_orchestrator::ControlPlane), and the
 //! program that serves them.
 //!
 //! - [`router`] makes an [`axum::Router`] that a service can mount beside its own routes.
@@ -7,10 +7,10 @@
 //!
 //! ```
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
-//! use fuse_orchestrator::Orchestrator;
+//! use fuse_orchestrator::ControlPlane;
 //! use fuse_server::ApiConfig;
 //!
-//! let fuse = Orchestrator::in_memory().await?;
+//! let fuse = ControlPlane::in_memory().await?;
 //! let config = ApiConfig { auth_token: Some("a-long-random-token".into()), ..ApiConfig::default() };
 //! let app = axum::Router::new()
 //!     .route("/hello", axum::routing::get(|| async { "hello" }))

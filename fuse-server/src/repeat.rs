@@ -17,7 +17,7 @@ use axum::{
     response::IntoResponse as _,
 };
 use bytes::Bytes;
-use fuse_orchestrator::{Once, OnceAnswer, Orchestrator, model::IdempotencyKey, wire::route};
+use fuse_orchestrator::{ControlPlane, Once, OnceAnswer, model::IdempotencyKey, wire::route};
 use http_body_util::BodyExt as _;
 use sha2::{Digest, Sha256};
 
@@ -83,7 +83,7 @@ impl Attempt {
 /// The repetitions that there are.
 #[derive(Debug)]
 pub(crate) struct Repeats {
-    orchestrator: Orchestrator,
+    orchestrator: ControlPlane,
     running: Arc<Mutex<HashSet<String>>>,
 }
 
@@ -100,7 +100,7 @@ impl Drop for Running {
 }
 
 impl Repeats {
-    pub(crate) fn new(orchestrator: Orchestrator) -> Self {
+    pub(crate) fn new(orchestrator: ControlPlane) -> Self {
         Self { orchestrator, running: Arc::default() }
     }
 
@@ -143,7 +143,7 @@ impl Repeats {
     }
 }
 
-async fn keep(orchestrator: &Orchestrator, name: &str, digest: &str, answer: Answer) -> Answer {
+async fn keep(orchestrator: &ControlPlane, name: &str, digest: &str, answer: Answer) -> Answer {
     let response = match answer {
         Ok(response) if response.status().is_success() => response,
         failed => {

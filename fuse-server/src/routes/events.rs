@@ -9,7 +9,7 @@ use axum::{
 };
 use bytes::Bytes;
 use fuse_orchestrator::{
-    Delivery, Orchestrator, Subscription,
+    ControlPlane, Delivery, Subscription,
     model::{EnvironmentId, EventKind, Subject, Timestamp},
     wire::{self, EventList, EventQuery, Lost, StateEvent, page_limit, route},
 };
@@ -93,11 +93,11 @@ pub(super) async fn of_fleet(
         return Ok(EventStream::new(&api, events, Kind::Fleet).response());
     }
     let limit = query.limit.as_deref().and_then(page_limit).unwrap_or(LIST_DEFAULT).min(LIST_MOST);
-    list(events, limit).await
+    list(events, limit, api.orchestrator.newest_event()).await
 }
 
-async fn list(mut events: Subscription, limit: usize) -> Answer {
-    let mut page = EventList { next_after: events.position(), ..EventList::default() };
+async fn list(mut events: Subscription, limit: usize, newest: u64) -> Answer {
+    let mut page = EventList { next_after: events.position(), newest, ..EventList::default() };
     while page.events.len() < limit {
         match events.try_next().await? {
             Some(Delivery::Event(event)) => page.events.push(wire::Event::from(&*event)),
@@ -148,7 +148,7 @@ enum Kind {
 
 /// A stream on its way.
 struct EventStream {
-    orchestrator: Orchestrator,
+    orchestrator: ControlPlane,
     events: Subscription,
     kind: Kind,
     first: Option<Bytes>,

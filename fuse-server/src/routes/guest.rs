@@ -9,7 +9,7 @@ use axum::{
 };
 use bytes::Bytes;
 use fuse_orchestrator::{
-    Orchestrator,
+    ControlPlane,
     model::EnvironmentId,
     provider::{FileUpload, LogSource},
     wire::{FileQuery, LogQuery},
@@ -85,7 +85,7 @@ pub(super) async fn logs(
 
 /// A log that is read on.
 struct LogFollower {
-    orchestrator: Orchestrator,
+    orchestrator: ControlPlane,
     id: EnvironmentId,
     source: LogSource,
     /// The end of the log when it was last read.

@@ -6,7 +6,7 @@ mod storage;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use fuse_orchestrator::{HostRegistration, Orchestrator};
+use fuse_orchestrator::{ControlPlane, HostRegistration};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -30,7 +30,7 @@ const TLS_PERIOD: Duration = Duration::from_secs(10);
 pub enum ServeError {
     /// The orchestrator cannot be opened.
     #[error(transparent)]
-    Orchestrator(#[from] fuse_orchestrator::Error),
+    ControlPlane(#[from] fuse_orchestrator::Error),
     /// The files of TLS cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -59,7 +59,7 @@ pub enum ServeError {
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
-    orchestrator: Orchestrator,
+    orchestrator: ControlPlane,
     choices: Vec<String>,
     tls: Option<Tls>,
     stop: CancellationToken,
@@ -110,7 +110,7 @@ impl Server {
 
     /// The orchestrator that it serves.
     #[must_use]
-    pub const fn orchestrator(&self) -> &Orchestrator {
+    pub const fn orchestrator(&self) -> &ControlPlane {
         &self.orchestrator
     }
 
@@ -132,7 +132,7 @@ impl Server {
     /// Returns how many connections were cut off because they took too long.
     ///
     /// # Errors
-    /// [`ServeError::Orchestrator`] when the state cannot be closed cleanly; what was answered is durable all the same.
+    /// [`ServeError::ControlPlane`] when the state cannot be closed cleanly; what was answered is durable all the same.
     pub async fn wait(self) -> Result<usize, ServeError> {
         let cut = self.listening.await.unwrap_or(0);
         self.stop.cancel();
@@ -157,14 +157,14 @@ async fn open(
     local: Option<&dyn LocalHost>,
     metrics: &Metrics,
     choices: &mut Vec<String>,
-) -> Result<Orchestrator, ServeError> {
+) -> Result<ControlPlane, ServeError> {
     let store = open_store(settings).await?;
     choices.push(format!("state: {}", store.describe()));
     if matches!(settings.state, State::Memory) {
         choices.push("NOTE: the state is in memory, and ends with this program".to_owned());
     }
     let keys = storage::keys(settings)?;
-    let mut builder = Orchestrator::builder()
+    let mut builder = ControlPlane::builder()
         .config(settings.orchestrator.clone())
         .store(MeasuredStore::shared(store, metrics.clone()))
         .secrets(Arc::new(keys));

@@ -9,7 +9,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Config, Guard, HostRegistration, Inner, Orchestrator, SecretKeeper, events::EventHub, fleet::Fleet,
+    Config, ControlPlane, Guard, HostRegistration, Inner, SecretKeeper, events::EventHub, fleet::Fleet,
     locks::Locks, reconcile::SHORTEST_PERIOD, record, tasks::Tasks,
 };
 use crate::{
@@ -105,7 +105,7 @@ impl Builder {
     /// # Errors
     /// [`Error::Store`], also when another orchestrator acts on this store; [`Error::Secret`] for a durable store
     /// without a durable key; [`Error::Invalid`] for a configuration that makes no sense.
-    pub async fn open(self) -> Result<Orchestrator> {
+    pub async fn open(self) -> Result<ControlPlane> {
         let config = checked(self.config)?;
         let durable = self.store.is_some();
         let store = self.store.unwrap_or_else(|| Arc::new(MemoryStore::new()));
@@ -135,7 +135,7 @@ impl Builder {
             tasks: Tasks::new(),
         });
         let orchestrator =
-            Orchestrator { inner: Arc::clone(&inner), _guard: Arc::new(Guard(Arc::clone(&inner))) };
+            ControlPlane { inner: Arc::clone(&inner), _guard: Arc::new(Guard(Arc::clone(&inner))) };
         inner.load().await?;
         inner.watch_lease();
         inner.watch_house();
@@ -196,7 +196,7 @@ async fn identity(
     Ok(owner)
 }
 
-impl Orchestrator {
+impl ControlPlane {
     /// An orchestrator to be put together.
     pub fn builder() -> Builder {
         Builder::default()

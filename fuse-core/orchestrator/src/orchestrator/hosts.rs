@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Inner, Orchestrator, change::Change, fleet::Entry};
+use super::{ControlPlane, Inner, change::Change, fleet::Entry};
 use crate::{
     Error, Problem, RecordKind, Result,
     model::{
@@ -45,7 +45,7 @@ pub enum Removal {
     Forced,
 }
 
-impl Orchestrator {
+impl ControlPlane {
     /// Registers a host, or registers it again: then its record keeps its age, its cordon and everything on it.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Orchestrator, change::Change, provision::KeptAnswer, record};
+use super::{ControlPlane, change::Change, provision::KeptAnswer, record};
 use crate::{
     Error, Result,
     store::{Expect, Kind, StoreError},
@@ -34,9 +34,9 @@ pub enum Once {
     Different,
 }
 
-impl Orchestrator {
+impl ControlPlane {
     /// Begins work under `name`, for a request whose content is told apart by `digest`. Answers are remembered as long
-    /// as those of [`Orchestrator::provision_once`]. Two calls at once for the same name are the caller's to prevent.
+    /// as those of [`ControlPlane::provision_once`]. Two calls at once for the same name are the caller's to prevent.
     ///
     /// # Errors
     /// [`Error::Store`], [`Error::Secrets`]; [`Error::Invalid`] for a name that the store does not take.
@@ -81,7 +81,7 @@ impl Orchestrator {
         serde_json::from_slice(&plain).map(Once::Answered).map_err(|_| unreadable(name))
     }
 
-    /// Keeps the answer to work that [`Orchestrator::begin_once`] began.
+    /// Keeps the answer to work that [`ControlPlane::begin_once`] began.
     ///
     /// # Errors
     /// [`Error::Store`], [`Error::Secrets`]; the work then counts as interrupted.
@@ -125,7 +125,7 @@ mod tests {
 
     #[tokio::test]
     async fn work_is_done_once_and_its_answer_is_kept() -> Result<()> {
-        let fuse = Orchestrator::in_memory().await?;
+        let fuse = ControlPlane::in_memory().await?;
         assert_eq!(fuse.begin_once("master/k", "a").await?, Once::First);
         assert_eq!(fuse.begin_once("master/k", "a").await?, Once::Interrupted);
         assert_eq!(fuse.begin_once("master/k", "b").await?, Once::Different);

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{
-    Inner, Orchestrator,
+    ControlPlane, Inner,
     boot::{self, Boot},
     change::Change,
     fleet::Entry,
@@ -38,11 +38,11 @@ pub(super) struct KeptAnswer {
     pub(super) created_at: Timestamp,
 }
 
-impl Orchestrator {
+impl ControlPlane {
     /// Accepts a request: checks it, chooses a host, reserves the capacity, and makes all of it durable.
     ///
     /// The answer is the environment in state `provisioning`; it comes up in the background. Wait for it with
-    /// [`Orchestrator::wait_running`], or follow its events.
+    /// [`ControlPlane::wait_running`], or follow its events.
     ///
     /// # Errors
     /// [`Error::Invalid`], [`Error::TooLarge`]; [`Error::TaskTaken`] when the task has a live environment;
@@ -56,7 +56,7 @@ impl Orchestrator {
     /// The same, once for each key: an equal request with the same key gets the environment that the first one made.
     ///
     /// # Errors
-    /// As [`Orchestrator::provision`], and [`Error::KeyReused`] when the key was used for another request.
+    /// As [`ControlPlane::provision`], and [`Error::KeyReused`] when the key was used for another request.
     pub async fn provision_once(
         &self,
         key: &IdempotencyKey,
@@ -80,11 +80,7 @@ impl Orchestrator {
                 match environment.state {
                     EnvironmentState::Running => return Ok(environment),
                     EnvironmentState::Provisioning => {}
-                    _ => {
-                        let script_timeout = environment.reason.text.contains(boot::SCRIPT_TIMEOUT);
-                        let why = environment.reason.to_string();
-                        return Err(Error::BootFailed { id: id.clone(), why, script_timeout });
-                    }
+                    _ => return Err(boot_failure(&environment)),
                 }
                 if events.next().await?.is_none() {
                     return Err(Error::Closed { why: "it was closed".to_owned() });
@@ -95,6 +91,12 @@ impl Orchestrator {
             .await
             .unwrap_or_else(|_| Err(Error::Timeout { what: format!("the boot of vm {id}"), after: limit }))
     }
+}
+
+/// Why an environment that was waited for does not come to run.
+pub(crate) fn boot_failure(environment: &Environment) -> Error {
+    let script_timeout = environment.reason.text.contains(boot::SCRIPT_TIMEOUT);
+    Error::BootFailed { id: environment.id.clone(), why: environment.reason.to_string(), script_timeout }
 }
 
 impl Inner {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
 
-use super::{Inner, Orchestrator, boot::Boot, change::Change, state_event, tasks::Work};
+use super::{ControlPlane, Inner, boot::Boot, change::Change, state_event, tasks::Work};
 use crate::{
     Error, RecordKind, Result,
     model::{
@@ -28,7 +28,7 @@ pub struct HostReport {
     pub failed: usize,
 }
 
-impl Orchestrator {
+impl ControlPlane {
     /// Looks at one host now, does what is needed, and waits until it is done.
     ///
     /// # Errors

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 use fuse_orchestrator::{
     Error, HostRegistration,
     model::{
-        Arch, Capacity, CertificatePin, ForkRequest, GuestFile, HostId, ProvisionRequest, SnapshotId, SnapshotMode,
-        SnapshotRequest,
+        Arch, Capacity, CertificatePin, ForkRequest, GuestFile, HostId, ProvisionRequest, SnapshotId,
+        SnapshotMode, SnapshotRequest,
     },
     wire,
 };

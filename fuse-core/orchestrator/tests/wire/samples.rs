@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fuse_orchestrator::{
     model::{
-        AgentSpec, Arch, Attempts, Capacity, CertificatePin, DeadLetter, DeadLetterKind, Environment, EnvironmentId,
-        EnvironmentSpec, EnvironmentState, Event, EventKind, Expose, GuestEndpoint, Health, HealthState,
-        Healthcheck, HealthcheckProbe, Host, HostId, HostLiveness, HostState, Liveness, Observed,
-        PhaseTimings, Reason, ReasonCode, Resources, Seed, Snapshot, SnapshotId, SnapshotMode, SnapshotState,
-        Subject, TaskId, Timestamp, VmName,
+        AgentSpec, Arch, Attempts, Capacity, CertificatePin, DeadLetter, DeadLetterKind, Environment,
+        EnvironmentId, EnvironmentSpec, EnvironmentState, Event, EventKind, Expose, GuestEndpoint, Health,
+        HealthState, Healthcheck, HealthcheckProbe, Host, HostId, HostLiveness, HostState, Liveness,
+        Observed, PhaseTimings, Reason, ReasonCode, Resources, Seed, Snapshot, SnapshotId, SnapshotMode,
+        SnapshotState, Subject, TaskId, Timestamp, VmName,
     },
     secrets::{ApiKey, Scope},
 };

@@ -276,7 +276,7 @@ impl Provider for RemoteHost {
         for word in &request.argv {
             call = call.query("cmd", word);
         }
-        attach::terminal(&self.client, &call).await
+        attach::open_terminal(&self.client, &call).await
     }
 
     async fn logs(&self, vm: &VmName, source: LogSource, limit: usize) -> ProviderResult<Vec<u8>> {
