@@ -3,11 +3,7 @@
 use std::time::Duration;
 
 use fuse_orchestrator::{
-<<<<<<< HEAD
     ControlPlane, Delivery,
-=======
-    Delivery, ControlPlane,
->>>>>>> main
     model::{Clock as _, Event, EventKind, PhaseTimings, ReasonCode, Subject, SystemClock},
 };
 use tokio_util::sync::CancellationToken;

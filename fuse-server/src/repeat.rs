@@ -17,11 +17,7 @@ use axum::{
     response::IntoResponse as _,
 };
 use bytes::Bytes;
-<<<<<<< HEAD
 use fuse_orchestrator::{ControlPlane, Once, OnceAnswer, model::IdempotencyKey, wire::route};
-=======
-use fuse_orchestrator::{Once, OnceAnswer, ControlPlane, model::IdempotencyKey, wire::route};
->>>>>>> main
 use http_body_util::BodyExt as _;
 use sha2::{Digest, Sha256};
 

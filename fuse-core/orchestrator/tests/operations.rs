@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use common::{SOON, World, eventually, host, request};
 use fuse_orchestrator::{
-    Config, Delivery, Error, HostRegistration, ControlPlane,
+    Config, ControlPlane, Delivery, Error, HostRegistration,
     model::{
         Arch, EnvironmentId, EnvironmentState, Event, EventKind, HealthState, Healthcheck, HealthcheckProbe,
         HostState, OwnerId, ReasonCode, Resources, Snapshot, SnapshotRequest, Subject, TaskId,

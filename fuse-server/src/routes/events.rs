@@ -9,11 +9,7 @@ use axum::{
 };
 use bytes::Bytes;
 use fuse_orchestrator::{
-<<<<<<< HEAD
     ControlPlane, Delivery, Subscription,
-=======
-    Delivery, ControlPlane, Subscription,
->>>>>>> main
     model::{EnvironmentId, EventKind, Subject, Timestamp},
     wire::{self, EventList, EventQuery, Lost, StateEvent, page_limit, route},
 };

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use super::{Inner, ControlPlane};
+use super::{ControlPlane, Inner};
 use crate::{
     Error, Result,
     model::{
