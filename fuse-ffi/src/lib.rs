@@ -30,6 +30,8 @@ mod firewall;
 mod graveyard;
 mod hal;
 mod handle;
+#[cfg(feature = "full")]
+mod orchestrator;
 mod platform;
 mod policy;
 mod poster;
@@ -43,6 +45,8 @@ pub use artifact::*;
 pub use finalizer::fuse_finalizer_t;
 pub use hal::*;
 pub use handle::fuse_last_error;
+#[cfg(feature = "full")]
+pub use orchestrator::*;
 pub use platform::*;
 pub use policy::*;
 pub use poster::*;
