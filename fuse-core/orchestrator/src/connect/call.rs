@@ -97,6 +97,10 @@ impl Call {
         self
     }
 
+    pub(super) fn is_delete(&self) -> bool {
+        self.method == Method::DELETE
+    }
+
     /// Whether twice is the same as once: POSTs are, since they carry a key.
     pub(super) fn is_repeatable(&self) -> bool {
         self.method != Method::POST || self.headers.iter().any(|(name, _)| *name == route::IDEMPOTENCY_KEY)

@@ -2,8 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use backon::{BackoffBuilder, ExponentialBuilder};
-use reqwest::{Method, Request, Response, StatusCode, Url, header};
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use reqwest::{Request, Response, StatusCode, Url, header};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 
@@ -40,16 +40,46 @@ pub(super) struct Client {
 
 /// A try that failed.
 struct Failure {
-    error: Error,
+    error: Box<Error>,
     /// When another try makes sense: at once after a wait of our own, or after this one.
     again: Option<Option<Duration>>,
     /// Whether the call may have happened all the same.
     unsure: bool,
 }
 
+/// The tries of one call.
+struct Tries {
+    waits: ExponentialBackoff,
+    /// Whether one of them may have done it.
+    unsure: bool,
+}
+
+impl Tries {
+    fn new() -> Self {
+        let waits = ExponentialBuilder::default()
+            .with_min_delay(FIRST_WAIT)
+            .with_max_delay(LONGEST_WAIT)
+            .with_max_times(AGAIN)
+            .with_jitter();
+        Self { waits: waits.build(), unsure: false }
+    }
+
+    /// Waits for the next try, when there is one to make.
+    async fn again(&mut self, failure: Failure) -> Result<()> {
+        self.unsure |= failure.unsure;
+        match (failure.again, self.waits.next()) {
+            (Some(patience), Some(wait)) => {
+                tokio::time::sleep(patience.unwrap_or(wait)).await;
+                Ok(())
+            }
+            _ => Err(*failure.error),
+        }
+    }
+}
+
 impl Failure {
     fn last(error: Error) -> Self {
-        Self { error, again: None, unsure: false }
+        Self { error: Box::new(error), again: None, unsure: false }
     }
 }
 
@@ -94,71 +124,59 @@ impl Client {
     /// The readiness, which is an answer also when it says no.
     pub(super) async fn readiness(&self) -> Result<wire::Readiness> {
         let call = Call::get(route::READY, "ask for the readiness");
-        let work = async {
-            let response = self.send(&call).await.map_err(|failure| failure.error)?;
+        let once = async {
+            let response = self.send(&call).await?;
             let (status, id) = (response.status(), request_id(&response));
-            let body = self.read(&call, response, ERROR_BODY).await.map_err(|failure| failure.error)?;
-            serde_json::from_slice(&body).map_err(|_| error_of(status, &id, &body, &self.shown))
+            Ok((status, id, self.read(&call, response, ERROR_BODY).await?))
         };
-        self.within(&call, work).await
+        let (status, id, body) = self.in_time(&call, once).await.map_err(|failure| *failure.error)?;
+        serde_json::from_slice(&body).map_err(|_| error_of(status, &id, &body, &self.shown))
     }
 
     /// Sends a call, again where that is safe, and reads its whole answer.
     async fn whole(&self, call: &Call) -> Result<Vec<u8>> {
-        let read = |response| self.read(call, response, self.limits.answer);
-        let once = async || {
-            let response = self.send(call).await?;
-            read(self.check(call, response).await?).await
-        };
-        self.repeat(call, once, Some(Vec::new())).await
+        let mut tries = Tries::new();
+        loop {
+            let once = async {
+                let response = self.send(call).await?;
+                let response = self.check(call, response).await?;
+                self.read(call, response, self.limits.answer).await
+            };
+            match self.in_time(call, once).await {
+                Ok(body) => return Ok(body),
+                // The try before this one did it, and its answer was lost.
+                Err(failure)
+                    if tries.unsure && call.is_delete() && failure.error.code() == ErrorCode::NotFound =>
+                {
+                    return Ok(Vec::new());
+                }
+                Err(failure) => tries.again(failure).await?,
+            }
+        }
     }
 
     /// Sends a call whose answer is a stream, again where that is safe. The limit holds until the answer begins.
     pub(super) async fn stream(&self, call: &Call) -> Result<Response> {
-        let once = async || {
-            let response = self.send(call).await?;
-            self.check(call, response).await
-        };
-        self.repeat(call, once, None).await
-    }
-
-    /// Tries until it succeeds, or another try makes no sense. `gone` is the answer to a DELETE of what is not there
-    /// any more after a try whose answer was lost: that try did it.
-    async fn repeat<T>(
-        &self,
-        call: &Call,
-        once: impl AsyncFn() -> Result<T, Failure>,
-        gone: Option<T>,
-    ) -> Result<T> {
-        let mut waits = ExponentialBuilder::default()
-            .with_min_delay(FIRST_WAIT)
-            .with_max_delay(LONGEST_WAIT)
-            .with_max_times(AGAIN)
-            .with_jitter()
-            .build();
-        let mut unsure = false;
+        let mut tries = Tries::new();
         loop {
-            let limit = call.limit.unwrap_or(self.limits.call);
-            let result =
-                tokio::time::timeout(limit, once()).await.unwrap_or_else(|_| Err(self.late(call, limit)));
-            let failure = match result {
-                Ok(value) => return Ok(value),
-                Err(failure) => failure,
+            let once = async {
+                let response = self.send(call).await?;
+                self.check(call, response).await
             };
-            if unsure && call.method == Method::DELETE && failure.error.code() == ErrorCode::NotFound {
-                return gone.ok_or(failure.error);
+            match self.in_time(call, once).await {
+                Ok(response) => return Ok(response),
+                Err(failure) => tries.again(failure).await?,
             }
-            unsure |= failure.unsure;
-            let (Some(patience), Some(wait)) = (failure.again, waits.next()) else {
-                return Err(failure.error);
-            };
-            tokio::time::sleep(patience.unwrap_or(wait)).await;
         }
     }
 
-    async fn within<T>(&self, call: &Call, work: impl Future<Output = Result<T>>) -> Result<T> {
+    async fn in_time<T>(
+        &self,
+        call: &Call,
+        work: impl Future<Output = std::result::Result<T, Failure>>,
+    ) -> std::result::Result<T, Failure> {
         let limit = call.limit.unwrap_or(self.limits.call);
-        tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(self.late(call, limit).error))
+        tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(self.late(call, limit)))
     }
 
     fn request(&self, call: &Call) -> Result<Request> {
@@ -228,7 +246,7 @@ impl Client {
             }
             _ => None,
         };
-        Err(Failure { error, again, unsure: !is_ours })
+        Err(Failure { error: Box::new(error), again, unsure: !is_ours })
     }
 
     async fn read(&self, call: &Call, mut response: Response, most: usize) -> Result<Vec<u8>, Failure> {
@@ -248,7 +266,7 @@ impl Client {
     }
 
     pub(super) fn lost_stream(&self, call: &Call, error: &reqwest::Error) -> Error {
-        self.lost(call, TransportError { unsent: false, why: words(error) }).error
+        *self.lost(call, TransportError { unsent: false, why: words(error) }).error
     }
 
     fn lost(&self, call: &Call, error: TransportError) -> Failure {
@@ -259,7 +277,7 @@ impl Client {
         };
         let again = error.unsent || call.is_repeatable();
         Failure {
-            error: self.no_answer(call, error.why, advice),
+            error: Box::new(self.no_answer(call, error.why, advice)),
             again: again.then_some(None),
             unsure: !error.unsent,
         }
@@ -268,7 +286,7 @@ impl Client {
     fn late(&self, call: &Call, limit: Duration) -> Failure {
         let why = format!("it took longer than {} s", limit.as_secs_f32());
         let advice = "it may still happen; look whether it did";
-        Failure { error: self.no_answer(call, why, advice), again: None, unsure: true }
+        Failure { error: Box::new(self.no_answer(call, why, advice)), again: None, unsure: true }
     }
 
     pub(super) fn no_answer(&self, call: &Call, why: String, advice: &'static str) -> Error {

@@ -71,7 +71,7 @@ macro_rules! backend {
         }
     };
 }
-pub(self) use backend;
+use backend;
 
 impl From<ControlPlane> for Orchestrator {
     fn from(plane: ControlPlane) -> Self {

@@ -20,6 +20,7 @@ mod keys;
 mod lists;
 mod locks;
 mod logs;
+mod once;
 mod profile;
 mod provision;
 mod reconcile;
@@ -53,6 +54,7 @@ pub(crate) use events::Reader;
 pub use hosts::{HostRegistration, Removal};
 pub use lists::{CursorError, Page};
 pub(crate) use logs::Follower;
+pub use once::{Once, OnceAnswer};
 pub(crate) use provision::boot_failure;
 pub use reconcile::HostReport;
 pub use vault::SecretKeeper;
@@ -65,7 +67,7 @@ use tasks::Tasks;
 
 /// The control plane of a fleet, in this process: cheap to clone, safe to use from many tasks at once.
 ///
-/// [`Orchestrator`](crate::Orchestrator) is what programs use, and serves a control plane in this process as well as
+/// [`ControlPlane`](crate::ControlPlane) is what programs use, and serves a control plane in this process as well as
 /// one behind the REST API. This type has in addition what only the process that acts can do: who a key belongs to,
 /// looking at the hosts now, credentials, figures. What it knows it tells at once, without waiting.
 ///

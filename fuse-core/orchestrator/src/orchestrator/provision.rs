@@ -28,8 +28,13 @@ use crate::{
 /// The answer that is kept for an idempotency key.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct KeptAnswer {
-    digest: String,
-    environment_id: EnvironmentId,
+    pub(super) digest: String,
+    /// What a provision made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) environment_id: Option<EnvironmentId>,
+    /// The answer to other work, sealed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) answer: Option<String>,
     pub(super) created_at: Timestamp,
 }
 
@@ -123,10 +128,11 @@ impl Inner {
         if self.now().since(kept.created_at) > self.config.keep_idempotency {
             return Ok(None);
         }
+        let Some(environment_id) = kept.environment_id else { return Ok(None) };
         if kept.digest != digest {
-            return Err(Error::KeyReused { key: key.to_string(), environment_id: kept.environment_id });
+            return Err(Error::KeyReused { key: key.to_string(), environment_id });
         }
-        Ok(Some(self.environment(&kept.environment_id)?.value))
+        Ok(Some(self.environment(&environment_id)?.value))
     }
 
     async fn provision(
@@ -202,8 +208,12 @@ impl Inner {
         digest: String,
         environment: &Environment,
     ) -> Result<Change> {
-        let answer =
-            KeptAnswer { digest, environment_id: environment.id.clone(), created_at: environment.created_at };
+        let answer = KeptAnswer {
+            digest,
+            environment_id: Some(environment.id.clone()),
+            answer: None,
+            created_at: environment.created_at,
+        };
         let body = record::encode("idempotency", key.as_str(), &answer)?;
         // An answer that is there still is one whose time is over; the revision keeps two of us apart.
         let found = self.store.get(Kind::Idempotency, key.as_str()).await?;
