@@ -13,7 +13,7 @@ use tokio::runtime::Handle as Tokio;
 use tokio::sync::mpsc::{Receiver, Sender, error::TrySendError};
 use tokio::task::JoinHandle;
 
-use super::call::{body, fuse_orchestrator_t, give, name, refuse_inside, parse};
+use super::call::{body, fuse_orchestrator_t, give, name, parse, refuse_inside};
 use super::events::end;
 use crate::crossing::{self, Place};
 use crate::finalizer::{Lent, fuse_finalizer_t};
@@ -128,7 +128,7 @@ pub unsafe extern "C" fn fuse_orchestrator_attach(
 }
 
 async fn show(mut from_guest: Receiver<AttachOutput>, output: Show, lent: Lent) {
-    let say = |status, bytes: &[u8], exit_code| {
+    let say = move |status, bytes: &[u8], exit_code| {
         // SAFETY: the host's function, with its pointer; the bytes are there until it returns.
         unsafe { output(lent.user(), status, bytes.as_ptr(), bytes.len(), exit_code) };
     };

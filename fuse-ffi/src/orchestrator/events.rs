@@ -13,7 +13,7 @@ use tokio::runtime::Handle as Tokio;
 use tokio::task::JoinHandle;
 
 use super::call::{
-    Plane, body, fuse_completion_fn, fuse_orchestrator_t, give, json, name, now, refuse_inside, parse, tell,
+    Plane, body, fuse_completion_fn, fuse_orchestrator_t, give, json, name, now, parse, refuse_inside, tell,
 };
 use super::guests::log_source;
 use crate::crossing::Place;
