@@ -5,7 +5,7 @@ DESTDIR ?=
 CARGO ?= cargo
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help demo test build bench install soak clean
+.PHONY: help demo test build bench install sbom soak clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -29,6 +29,10 @@ install: build ## install below PREFIX (default /usr/local), or below DESTDIR fo
 	install -D -m 755 target/release/fuse $(DESTDIR)$(PREFIX)/bin/fuse
 	install -D -m 644 include/fuse_module.h $(DESTDIR)$(PREFIX)/include/fuse-runtime/fuse_module.h
 	install -D -m 644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/fuse-runtime/LICENSE
+
+sbom: ## a bill of materials (CycloneDX) of each program and library, in target/sbom
+	@tests/setup.sh build
+	@tests/sbom.sh target/sbom
 
 soak: ## the long forms of the tests (hours)
 	@FUSE_SOAK=1 tests/run.sh

@@ -23,10 +23,11 @@ step "set-up" tests/setup.sh test
 step "formatting" cargo fmt --all --check
 step "shell scripts" shellcheck tests/*.sh tests/no-std/*.sh examples/*.sh .ci/run
 step "licences, bans and sources" target/tools/bin/cargo-deny --log-level error check bans licenses sources
+step "bill of materials" tests/sbom.sh "$CARGO_TARGET_DIR/sbom"
 # Everything below selects the whole workspace, so that dependencies get one set of features and are built once.
 step "tests" cargo test --quiet --workspace
 step "modules: rebuilt, the same byte for byte" tests/modules-check.sh
-step "without std" cargo build --quiet --workspace --bin fuse
+# The tests have built the program `fuse`.
 step "without std: symbols, size, a run from C" tests/no-std/check.sh "$CARGO_TARGET_DIR/debug/fuse"
 step "fuzzing" tests/fuzz.sh "${FUZZ_SECONDS:-8}"
 step "lints" cargo clippy --quiet --workspace --all-targets -- -D warnings

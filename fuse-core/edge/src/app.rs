@@ -222,7 +222,7 @@ impl AppConfig {
                 }
             }
         }
-        check_groups(&app.custom_groups)
+        check_groups(&app.custom_groups, |i| format!("$.application.custom_groups[{i}]"))
     }
 
     fn validate_policy(&self, path: &str, policy: &Policy) -> Result<()> {
@@ -252,22 +252,28 @@ pub(crate) fn cannot_meter(quota: &str, metering: Metering) -> String {
     format!("{quota} cannot be enforced with metering `{}`; use `both`, or set it to 0", metering.name())
 }
 
-/// Checks a set of host groups: each by itself, and that names and bits are unique.
-pub(crate) fn check_groups(groups: &[GroupDecl]) -> Result<()> {
+/// Checks a set of host groups: each by itself, and that names and bits are unique. `path` says where a group is.
+pub(crate) fn check_groups(groups: &[GroupDecl], path: impl Fn(usize) -> String) -> Result<()> {
     for (i, group) in groups.iter().enumerate() {
-        let path = format!("$.application.custom_groups[{i}]");
+        let path = path(i);
         group.validate().map_err(|e| at(&path, format!("{e}")))?;
         check_name(&format!("{path}.name"), &group.name)?;
         for (j, other) in groups[..i].iter().enumerate() {
             if other.name == group.name || other.bit == group.bit {
                 return Err(at(
                     &path,
-                    format!("name or bit is that of custom_groups[{j}] (`{}`)", other.name),
+                    format!(
+                        "name or bit ({}) is that of group {j}, `{}` (bit {})",
+                        group.bit, other.name, other.bit
+                    ),
                 ));
             }
             if let Some(f) = group.functions.iter().find(|f| other.functions.iter().any(|o| o.name == f.name))
             {
-                return Err(at(&path, format!("function `{}` is in custom_groups[{j}] too", f.name)));
+                return Err(at(
+                    &path,
+                    format!("function `{}` is in group {j}, `{}`, too", f.name, other.name),
+                ));
             }
         }
     }

@@ -13,7 +13,7 @@
 //! | 26 | 1 | number of payloads, 1 or 2 |
 //! | 27 | 1 | length of the engine identity |
 //! | 28 | n | engine identity, UTF-8 |
-//! | | 56 each | payloads: kind (u32: 1 code, 2 portable), reserved (u32: 0), offset (u64), length (u64), SHA-256 |
+//! | | 56 each | payloads: kind (u32: 1 code, 2 portable), demand (u32: [`Demand`] for code, 0 for portable), offset (u64), length (u64), SHA-256 |
 //! | | 32 | SHA-256 of the header before this field |
 //! | | | the payloads, each at a multiple of 64, with zeros between |
 
@@ -31,6 +31,8 @@ use crate::engine::{ENGINE_VERSION, Settings, TrapMode};
 mod compile;
 #[cfg(feature = "compiler")]
 pub use compile::{CompileOptions, CpuLevel, compile, to_wasm};
+mod demand;
+pub use demand::Demand;
 mod target;
 pub use target::Target;
 
@@ -157,10 +159,19 @@ pub struct Artifact<'a> {
     pub metering: Metering,
     /// How its code detects traps.
     pub traps: TrapMode,
+    /// What memory an instance starts with.
+    pub demand: Demand,
     /// Native code or byte code, in the engine's own format.
     pub code: Payload<'a>,
     /// The WebAssembly that it was compiled from.
     pub portable: Option<Payload<'a>>,
+}
+
+/// What [`Artifact::glance`] saw.
+pub(crate) struct Glance<'a> {
+    pub(crate) target: Target,
+    pub(crate) demand: Demand,
+    pub(crate) code: &'a [u8],
 }
 
 /// Reads little-endian fields; running out of bytes is truncation.
@@ -204,6 +215,26 @@ impl<'a> Artifact<'a> {
         bytes.starts_with(&MAGIC)
     }
 
+    /// What a budget needs to know of an artifact, read without checking a hash and without allocating: `None` for
+    /// what [`parse`](Self::parse) would refuse anyway.
+    pub(crate) fn glance(bytes: &'a [u8]) -> Option<Glance<'a>> {
+        let mut reader = Reader { bytes, at: MAGIC.len() };
+        if !Self::is_artifact(bytes) || reader.u32().ok()? != FORMAT_VERSION {
+            return None;
+        }
+        // Length of the header, whole length, metering, trap mode, number of payloads.
+        reader.take(4 + 8 + 3).ok()?;
+        let identity_len = usize::from(reader.u8().ok()?);
+        let identity = core::str::from_utf8(reader.take(identity_len).ok()?).ok()?;
+        let target = Target::from_name(identity.split('/').nth(1)?)?;
+        reader.take(4).ok()?;
+        let demand = Demand::from_raw(reader.u32().ok()?);
+        let start = usize::try_from(reader.u64().ok()?).ok()?;
+        let len = usize::try_from(reader.u64().ok()?).ok()?;
+        let code = bytes.get(start..start.checked_add(len)?)?;
+        Some(Glance { target, demand, code })
+    }
+
     /// Reads an artifact and checks every hash. Nothing of it has been trusted before this succeeds.
     ///
     /// # Errors
@@ -237,8 +268,8 @@ impl<'a> Artifact<'a> {
         if table_end + HASH != header_len {
             return Err(ArtifactError::Malformed { what: "header length" });
         }
-        let (code, portable) = read_payloads(&mut reader, payloads, header_len)?;
-        Ok(Self { identity, metering, traps, code, portable })
+        let (demand, code, portable) = read_payloads(&mut reader, payloads, header_len)?;
+        Ok(Self { identity, metering, traps, demand, code, portable })
     }
 
     /// The artifact as bytes; [`parse`](Self::parse) reads them.
@@ -246,12 +277,13 @@ impl<'a> Artifact<'a> {
     pub fn to_bytes(&self) -> Vec<u8> {
         let identity = format!("{}", self.identity);
         let identity = &identity.as_bytes()[..identity.len().min(255)];
-        let payloads: Vec<_> =
-            core::iter::once((1u32, self.code)).chain(self.portable.map(|p| (2, p))).collect();
+        let payloads: Vec<_> = core::iter::once((1u32, self.demand.to_raw(), self.code))
+            .chain(self.portable.map(|p| (2, 0, p)))
+            .collect();
         let header_len = FIXED + identity.len() + payloads.len() * ENTRY + HASH;
         let mut offsets = Vec::new();
         let mut end = header_len;
-        for (_, payload) in &payloads {
+        for (.., payload) in &payloads {
             let start = end.next_multiple_of(ALIGN);
             offsets.push(start);
             end = start + payload.bytes.len();
@@ -268,16 +300,16 @@ impl<'a> Artifact<'a> {
             identity.len() as u8,
         ]);
         out.extend_from_slice(identity);
-        for ((kind, payload), offset) in payloads.iter().zip(&offsets) {
+        for ((kind, demand, payload), offset) in payloads.iter().zip(&offsets) {
             out.extend_from_slice(&kind.to_le_bytes());
-            out.extend_from_slice(&0u32.to_le_bytes());
+            out.extend_from_slice(&demand.to_le_bytes());
             out.extend_from_slice(&(*offset as u64).to_le_bytes());
             out.extend_from_slice(&(payload.bytes.len() as u64).to_le_bytes());
             out.extend_from_slice(&payload.sha256);
         }
         let hash = Sha256::digest(&out);
         out.extend_from_slice(&hash);
-        for ((_, payload), offset) in payloads.iter().zip(offsets) {
+        for ((.., payload), offset) in payloads.iter().zip(offsets) {
             out.resize(offset, 0);
             out.extend_from_slice(payload.bytes);
         }
@@ -308,14 +340,19 @@ fn read_payloads<'a>(
     reader: &mut Reader<'a>,
     count: u8,
     header_len: usize,
-) -> Result<(Payload<'a>, Option<Payload<'a>>), ArtifactError> {
+) -> Result<(Demand, Payload<'a>, Option<Payload<'a>>), ArtifactError> {
     let mut found = [None, None];
+    let mut demand = Demand::UNKNOWN;
     let mut end = header_len;
     for index in 0..count {
         let kind = reader.u32()?;
         let expected = u32::from(index) + 1;
-        if kind != expected || reader.u32()? != 0 {
+        let raw = reader.u32()?;
+        if kind != expected || (index > 0 && raw != 0) {
             return Err(ArtifactError::Malformed { what: "payload kind" });
+        }
+        if index == 0 {
+            demand = Demand::from_raw(raw);
         }
         let offset = reader.u64()?;
         let len = reader.u64()?;
@@ -342,7 +379,7 @@ fn read_payloads<'a>(
         return Err(ArtifactError::Malformed { what: "bytes after the last payload" });
     }
     let [code, portable] = found;
-    Ok((code.ok_or(ArtifactError::Malformed { what: "no code" })?, portable))
+    Ok((demand, code.ok_or(ArtifactError::Malformed { what: "no code" })?, portable))
 }
 
 #[cfg(test)]
@@ -355,6 +392,7 @@ mod tests {
             identity: EngineIdentity::new(settings, Target::Pulley64, "base".into()),
             metering: Metering::Both,
             traps: TrapMode::Explicit,
+            demand: Demand { memory_pages: Some(2), table_elements: Some(10) },
             code: Payload::new(b"not really code"),
             portable: Some(Payload::new(b"nor a module")),
         }
@@ -366,6 +404,7 @@ mod tests {
         let bytes = sample();
         let artifact = Artifact::parse(&bytes).unwrap();
         assert_eq!(artifact.code.bytes, b"not really code");
+        assert_eq!(artifact.demand, Demand { memory_pages: Some(2), table_elements: Some(64) });
         assert_eq!(artifact.portable.unwrap().bytes, b"nor a module");
         assert_eq!(artifact.to_bytes(), bytes);
     }

@@ -119,9 +119,10 @@ impl Settings {
 
 /// Steps of stack size for each power of two.
 const STEPS: u32 = 8;
-const CLASSES: usize = ((STACK_BYTES_LIMIT.ilog2() - STACK_BYTES_MIN.ilog2()) * STEPS + 1) as usize;
+pub(crate) const CLASSES: usize =
+    ((STACK_BYTES_LIMIT.ilog2() - STACK_BYTES_MIN.ilog2()) * STEPS + 1) as usize;
 /// Native code and Pulley byte code need different engines.
-const KINDS: usize = 2;
+pub(crate) const KINDS: usize = 2;
 
 /// The class of a stack size within `STACK_BYTES_MIN..=STACK_BYTES_LIMIT`: its number, and the size in bytes
 /// that the class really has, at most an eighth more than was asked for.
@@ -131,6 +132,11 @@ fn stack_class(bytes: u32) -> (usize, u32) {
     let steps = (bytes - (1 << power)).div_ceil(step);
     let class = (power - STACK_BYTES_MIN.ilog2()) * STEPS + steps;
     (class as usize, (1 << power) + steps * step)
+}
+
+/// The index of the engine for a stack within the limits, and for code of this target.
+pub(crate) fn engine_index(stack_bytes: u32, target: Target) -> usize {
+    stack_class(stack_bytes).0 * KINDS + usize::from(target.is_pulley())
 }
 
 /// The engines, made when first needed and kept until the runtime is dropped.
@@ -163,10 +169,15 @@ impl EngineTable {
         self.engines.get(index)?.get()
     }
 
+    /// How many engines there are.
+    pub(crate) fn made(&self) -> usize {
+        self.engines.iter().filter(|engine| engine.get().is_some()).count()
+    }
+
     /// The engine for a stack of `stack_bytes`, and its index.
     pub(crate) fn for_stack(&self, stack_bytes: u32, target: Target) -> Result<(usize, &Engine)> {
-        let (class, bytes) = stack_class(stack_bytes);
-        let index = class * KINDS + usize::from(target.is_pulley());
+        let (_, bytes) = stack_class(stack_bytes);
+        let index = engine_index(stack_bytes, target);
         let engine = self.engines[index].get_or_try_init(|| self.make(bytes, target).map(Box::new))?;
         Ok((index, engine))
     }

@@ -1,4 +1,4 @@
-//! What can go wrong, in the ten classes that every language binding knows.
+//! What can go wrong, in the classes that every language binding knows.
 
 use alloc::string::String;
 use core::fmt;
@@ -31,6 +31,8 @@ pub enum ErrorKind {
     WrongState = 9,
     /// The caller's buffer is too small for the answer.
     BufferTooSmall = 10,
+    /// The memory that was set aside for the runtime does not suffice; nothing was changed.
+    OutOfMemory = 13,
 }
 
 impl ErrorKind {
@@ -48,6 +50,7 @@ impl ErrorKind {
             Self::IntervalNotElapsed => "IntervalNotElapsed",
             Self::WrongState => "WrongState",
             Self::BufferTooSmall => "BufferTooSmall",
+            Self::OutOfMemory => "OutOfMemory",
         }
     }
 }
@@ -129,6 +132,8 @@ impl fmt::Display for TrapCause {
     }
 }
 
+const NEEDS: &str = "it called a function that needs";
+
 /// What a module did that its policy does not allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -148,7 +153,7 @@ pub enum Violation {
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Capability { missing } => write!(f, "it called a function that needs {missing}"),
+            Self::Capability { missing } => write!(f, "{NEEDS} {missing}"),
             Self::EventId { id } => write!(f, "it posted event {id}; ids are 0 to 31"),
         }
     }
@@ -212,6 +217,18 @@ impl fmt::Display for Failure {
     }
 }
 
+/// A failure with the name of the host group whose capability was missing, where it was one.
+pub(crate) struct Explained<'a>(pub(crate) Failure, pub(crate) Option<&'a str>);
+
+impl fmt::Display for Explained<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.1 {
+            Some(group) => write!(f, "policy violation: {NEEDS} {group}"),
+            None => self.0.fmt(f),
+        }
+    }
+}
+
 /// An error of the runtime: its [kind](Self::kind), and a message that says what was tried, on what,
 /// and why it failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -260,7 +277,7 @@ pub enum Error {
         why: String,
     },
     /// Guest code ended early.
-    #[error("module `{name}` ({module}) failed in {entry}: {failure}")]
+    #[error("module `{name}` ({module}) failed in {entry}: {}", Explained(*failure, group.as_deref()))]
     Failed {
         /// The module's name.
         name: String,
@@ -270,6 +287,8 @@ pub enum Error {
         entry: Entry,
         /// Why it ended.
         failure: Failure,
+        /// The name of the host group whose capability was missing, where that is why.
+        group: Option<String>,
     },
     /// Too early for another step.
     #[error("module {module} is not due: {remaining_us} µs of its step interval remain")]
@@ -309,6 +328,18 @@ pub enum Error {
         /// The size needed.
         need: usize,
     },
+    /// The platform's memory does not suffice.
+    #[error(
+        "out of memory: {what} takes up to {needed} bytes, {available} are left; give a larger arena, or unload a module"
+    )]
+    OutOfMemory {
+        /// What memory was wanted for.
+        what: &'static str,
+        /// How many bytes that takes at most.
+        needed: u64,
+        /// How many are not reserved yet.
+        available: u64,
+    },
 }
 
 impl Error {
@@ -324,6 +355,7 @@ impl Error {
             Self::IntervalNotElapsed { .. } => ErrorKind::IntervalNotElapsed,
             Self::WrongState { .. } | Self::RuntimeState { .. } => ErrorKind::WrongState,
             Self::BufferTooSmall { .. } => ErrorKind::BufferTooSmall,
+            Self::OutOfMemory { .. } => ErrorKind::OutOfMemory,
         }
     }
 

@@ -9,7 +9,8 @@ use alloc::vec::Vec;
 
 use wasmtime::{Engine, ExternType, InstancePre, Linker, Module, Store, TypedFunc, UpdateDeadline};
 
-use crate::artifact::Target;
+use crate::artifact::Artifact;
+use crate::budget::instance_bytes;
 use crate::engine::{EngineTable, built_in_import};
 use crate::error::{Entry, Failure, Quota, TrapCause};
 use crate::hal::{Capabilities, FunctionDecl};
@@ -124,6 +125,8 @@ pub(crate) struct Code {
     pub(crate) engine_index: usize,
     /// Initial size of the exported memory, in bytes; 0 without one.
     initial_memory: u64,
+    /// Most bytes that an instance takes.
+    pub(crate) instance_bytes: u64,
     has_init: bool,
     has_deinit: bool,
 }
@@ -132,19 +135,19 @@ impl Code {
     /// Makes code from the engine's own format.
     ///
     /// # Safety
-    /// `bytes` must be what the engine's compiler wrote, unchanged: native code is trusted.
+    /// The code must be what the engine's compiler wrote, unchanged: native code is trusted.
     pub(crate) unsafe fn deserialize(
-        bytes: &[u8],
-        target: Target,
+        artifact: &Artifact<'_>,
         policy: &Policy,
         engines: &EngineTable,
         linkers: &mut Linkers,
         imports: &Imports,
     ) -> Result<Self, String> {
         let (engine_index, engine) =
-            engines.for_stack(policy.stack_size, target).map_err(|e| format!("{e}"))?;
+            engines.for_stack(policy.stack_size, artifact.identity.target).map_err(|e| format!("{e}"))?;
         // SAFETY: the caller's.
-        let module = unsafe { Module::deserialize(engine, bytes) }.map_err(|e| format!("{e:#}"))?;
+        let module =
+            unsafe { Module::deserialize(engine, artifact.code.bytes) }.map_err(|e| format!("{e:#}"))?;
         let linker = linkers.prepare(engine_index, engine, &module, imports)?;
         let (step, has_init) = (entry(&module, "module_step")?, entry(&module, "module_init")?);
         let has_deinit = entry(&module, "module_deinit")?;
@@ -152,8 +155,15 @@ impl Code {
             return Err("it does not export `module_step` () -> ()".into());
         }
         let initial_memory = initial_memory(&module, policy)?;
+        let demand = artifact.demand;
+        if demand.memory_pages.is_some_and(|pages| pages_to_bytes(pages.into()) < initial_memory) {
+            return Err("its header names less memory than it starts with; compile it again".into());
+        }
+        let elements = demand.table_elements.map_or(TABLE_ELEMENTS_MAX as u64, u64::from);
+        let instance_bytes =
+            instance_bytes(artifact.code.bytes, policy.memory_budget(initial_memory), elements);
         let pre = linker.instantiate_pre(&module).map_err(|e| format!("{e:#}"))?;
-        Ok(Self { pre, engine_index, initial_memory, has_init, has_deinit })
+        Ok(Self { pre, engine_index, initial_memory, instance_bytes, has_init, has_deinit })
     }
 
     /// Most bytes that the memory of an instance may reach.
@@ -261,7 +271,8 @@ impl Instance {
             out_of_time: false,
         };
         let (has_wall, has_fuel) = (settings.metering.has_wall(), settings.metering.has_fuel());
-        let mut store = Store::new(code.pre.module().engine(), ctx);
+        let mut store = Store::try_new(code.pre.module().engine(), ctx)
+            .map_err(|engine| Stop { failure: Failure::Trap(TrapCause::Other), engine })?;
         store.limiter(|ctx| &mut ctx.bounds);
         if has_wall {
             store.set_epoch_deadline(1);

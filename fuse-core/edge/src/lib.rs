@@ -51,6 +51,7 @@ extern crate alloc;
 
 pub mod app;
 pub mod artifact;
+mod budget;
 #[cfg(all(not(feature = "std"), target_arch = "x86_64"))]
 mod cpu;
 mod engine;
@@ -71,6 +72,7 @@ mod schedule;
 pub mod stats;
 
 pub use app::{AppConfig, Application, Metering, ModuleDecl};
+pub use budget::MemoryPlan;
 pub use engine::{ENGINE_VERSION, STACK_BYTES_LIMIT, TrapMode, built_in_import};
 pub use error::{Entry, Error, ErrorKind, Failure, Quota, Result, TrapCause, Violation};
 pub use event::{EVENT_COUNT, EventId, EventMask, EventPoster};

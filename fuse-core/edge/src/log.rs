@@ -197,10 +197,21 @@ impl Log {
     /// A log in `pool_bytes` bytes: three quarters for modules, one quarter for security entries, never less
     /// than [`LOG_RECORDS_MIN`] records each.
     pub(crate) fn new(pool_bytes: usize) -> Self {
+        let (modules, security) = Self::records(pool_bytes);
+        Self { modules: Ring::new(modules), security: Ring::new(security), next: 0, sink: None }
+    }
+
+    /// How many records of modules and of security a pool holds.
+    fn records(pool_bytes: usize) -> (usize, usize) {
         let records = pool_bytes / LOG_RECORD_BYTES;
         let security = (records / 4).max(LOG_RECORDS_MIN);
-        let modules = records.saturating_sub(security).max(LOG_RECORDS_MIN);
-        Self { modules: Ring::new(modules), security: Ring::new(security), next: 0, sink: None }
+        (records.saturating_sub(security).max(LOG_RECORDS_MIN), security)
+    }
+
+    /// How many bytes a log in such a pool takes.
+    pub(crate) fn bytes(pool_bytes: usize) -> u64 {
+        let (modules, security) = Self::records(pool_bytes);
+        ((modules + security) * LOG_RECORD_BYTES) as u64
     }
 
     pub(crate) fn set_sink(&mut self, sink: Option<LogSink>) {

@@ -56,6 +56,12 @@ pub trait Platform: Send {
         None
     }
 
+    /// Where memory is counted before it is taken, on machines with a fixed amount of it. Without one the runtime takes
+    /// memory as it needs it.
+    fn memory_ledger(&self) -> Option<&'static dyn MemoryLedger> {
+        None
+    }
+
     /// A counter for measuring how long a step takes, finer and cheaper than
     /// [`timestamp_us`](Self::timestamp_us) where the machine has one.
     fn cycles(&self) -> u64 {
@@ -86,6 +92,18 @@ pub trait CodeMemory: Send + Sync {
     /// # Errors
     /// When that is refused.
     fn unpublish(&self, start: *const u8, len: usize) -> Result<(), PlatformError>;
+}
+
+/// Counts the memory that a runtime may still take.
+pub trait MemoryLedger: Send + Sync {
+    /// Sets `bytes` aside, so that allocations of as many bytes in all will succeed.
+    ///
+    /// # Errors
+    /// How many bytes are available, when those are fewer; nothing is set aside then.
+    fn reserve(&self, bytes: u64) -> Result<(), u64>;
+
+    /// Gives back what was set aside.
+    fn release(&self, bytes: u64);
 }
 
 /// A platform whose clock stands still until the host moves it: for simulation, replay and tests.

@@ -8,15 +8,16 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::app::{Application, check_groups};
+use crate::budget::{Reservation, engine_bytes, group_bytes, runtime_bytes};
 use crate::engine::{EngineTable, STACK_BYTES_LIMIT, Settings, TrapMode};
-use crate::error::{Error, ErrorKind, Failure, Result};
+use crate::error::{Error, ErrorKind, Failure, Result, Violation};
 use crate::event::{EventId, EventMask, EventPoster, Pending};
 use crate::hal::{CameraCallback, Capabilities, Hal, HalGroup, HalResult, TempCallback, TimerCallback};
 use crate::host::Host;
 use crate::instance::{Code, CustomImport, Imports, Instance, Linkers};
 use crate::log::{Log, LogSink};
 use crate::module::{ModuleId, ModuleState};
-use crate::platform::{Platform, QuotaExpiry};
+use crate::platform::{MemoryLedger, Platform, QuotaExpiry};
 use crate::policy::{Policy, STACK_BYTES_MIN};
 use crate::quota::{QuotaCell, QuotaToken};
 use crate::schedule::{Schedule, SteadyClock};
@@ -87,6 +88,8 @@ struct Loaded {
     reserved: u64,
     stats: ModuleStats,
     failure: Option<Failure>,
+    /// The memory set aside for it. Last, so that it is given back after what it was for.
+    memory: Option<Reservation>,
 }
 
 /// A place for a module. Its generation grows with each unload, so that stale ids are told apart.
@@ -176,13 +179,17 @@ pub struct Runtime {
     loads: u64,
     stopped: bool,
     outcomes: Vec<StepOutcome>,
+    ledger: Option<&'static dyn MemoryLedger>,
+    /// The memory set aside for the runtime itself, its groups and engines. Last, as in [`Loaded`].
+    memory: Option<Reservation>,
 }
 
 impl Runtime {
     /// Makes a runtime on a platform.
     ///
     /// # Errors
-    /// [`InvalidArg`](ErrorKind::InvalidArg) when the configuration is not valid, or the platform cannot be set up.
+    /// [`InvalidArg`](ErrorKind::InvalidArg) when the configuration is not valid, or the platform cannot be set up;
+    /// [`OutOfMemory`](ErrorKind::OutOfMemory) when the platform's memory does not suffice.
     pub fn new(config: RuntimeConfig, platform: impl Platform + 'static) -> Result<Self> {
         let app = crate::app::AppConfig { application: config.application.clone(), modules: Vec::new() };
         app.validate()?;
@@ -194,6 +201,8 @@ impl Runtime {
         }
         let settings = Settings { metering: config.application.metering, traps: config.traps };
         let mut platform: Box<dyn Platform> = Box::new(platform);
+        let ledger = platform.memory_ledger();
+        let memory = Reservation::take(ledger, "the runtime", runtime_bytes(&config))?;
         let quota = QuotaCell::new(EngineTable::new(settings, platform.code_memory()));
         platform
             .init(QuotaExpiry::new(quota.clone()))
@@ -201,7 +210,7 @@ impl Runtime {
         let clock = SteadyClock::new(platform.timestamp_us());
         let log = Log::new(usize::try_from(config.application.log_pool_bytes).unwrap_or(usize::MAX));
         let imports = Imports { built_in: config.application.hal_groups, ..Imports::default() };
-        Ok(Self {
+        let mut runtime = Self {
             host: Some(Box::new(Host { hal: Hal::default(), log, platform, pending: Pending::new(), quota })),
             config,
             imports,
@@ -217,7 +226,49 @@ impl Runtime {
             loads: 0,
             stopped: false,
             outcomes: Vec::new(),
-        })
+            ledger,
+            memory,
+        };
+        if runtime.ledger.is_some() {
+            runtime.make_room();
+        }
+        Ok(runtime)
+    }
+
+    /// Takes the memory of all `max_modules` places now, where memory is counted: later growth would need the old and
+    /// the new at once.
+    fn make_room(&mut self) {
+        let places = self.config.application.max_modules as usize;
+        self.slots.reserve_exact(places);
+        self.free.reserve_exact(places);
+        self.outcomes.reserve_exact(places);
+        self.schedule.reserve(places);
+    }
+
+    /// The host's name of the group whose capability was missing.
+    fn missing_group(groups: &[crate::hal::GroupDecl], failure: Failure) -> Option<&str> {
+        let Failure::Violation(Violation::Capability { missing }) = failure else { return None };
+        groups.iter().find(|group| group.capability() == missing).map(|group| group.name.as_str())
+    }
+
+    fn host_functions(&self) -> u64 {
+        self.groups.iter().map(|group| group.functions.len() as u64).sum()
+    }
+
+    /// Sets memory aside for the engine with this index, unless it is there already.
+    fn reserve_engine(&self, index: usize) -> Result<Option<Reservation>> {
+        if self.host().quota.engines.get(index).is_some() {
+            return Ok(None);
+        }
+        Reservation::take(self.ledger, "an engine for this stack size", engine_bytes(self.host_functions()))
+    }
+
+    /// Keeps memory for as long as the runtime lives.
+    fn keep(&mut self, reservation: Option<Reservation>) {
+        match &mut self.memory {
+            Some(memory) => memory.absorb(reservation),
+            None => self.memory = reservation,
+        }
     }
 
     /// How the runtime was set up.
@@ -268,7 +319,7 @@ impl Runtime {
     ///
     /// # Errors
     /// [`InvalidArg`](ErrorKind::InvalidArg) when a name, bit or signature is not valid or is taken, or when the application
-    /// declares a group of this name in another shape.
+    /// declares a group of this name in another shape; [`OutOfMemory`](ErrorKind::OutOfMemory).
     pub fn register_group(&mut self, group: HalGroup) -> Result<()> {
         let decl = group.declaration();
         let declared = &self.config.application.custom_groups;
@@ -279,11 +330,14 @@ impl Runtime {
                 decl.name, decl.bit, d.name, d.bit
             )));
         }
+        let bytes = group_bytes(decl.functions.len() as u64, self.host().quota.engines.made() as u64);
+        let memory = Reservation::take(self.ledger, "a HAL group", bytes)?;
         self.groups.push(decl);
-        if let Err(e) = check_groups(&self.groups) {
+        if let Err(e) = check_groups(&self.groups, |i| format!("HAL group `{}`", self.groups[i].name)) {
             self.groups.pop();
             return Err(e);
         }
+        self.keep(memory);
         let capability = Capabilities::custom(group.bit);
         for function in group.functions {
             let functions = &mut self.host_mut().hal.functions;

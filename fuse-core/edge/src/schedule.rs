@@ -95,6 +95,14 @@ impl Schedule {
         }
     }
 
+    /// Makes room for this many slots.
+    pub(crate) fn reserve(&mut self, slots: usize) {
+        self.entries.reserve_exact(slots);
+        self.timers.reserve(slots);
+        self.run.reserve(slots);
+        self.woken.reserve(slots);
+    }
+
     /// Adds a module, not active yet. It latches events from now on.
     pub(crate) fn insert(&mut self, slot: u32, policy: &Policy, load_order: u64) {
         let index = slot as usize;

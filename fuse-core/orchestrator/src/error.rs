@@ -112,6 +112,12 @@ pub enum ErrorCode {
     PayloadTooLarge,
     /// Something else failed.
     Internal,
+    /// There is no such route, or not with this method.
+    RouteNotFound,
+    /// The caller's address may not.
+    Forbidden,
+    /// The caller asks too often; the answer says when to ask again.
+    RateLimited,
 }
 
 impl ErrorCode {
@@ -127,6 +133,9 @@ impl ErrorCode {
             Self::Unimplemented => "unimplemented",
             Self::PayloadTooLarge => "payload_too_large",
             Self::Internal => "internal",
+            Self::RouteNotFound => "route_not_found",
+            Self::Forbidden => "forbidden",
+            Self::RateLimited => "rate_limited",
         }
     }
 }
@@ -291,6 +300,49 @@ pub enum Error {
         /// Why.
         why: String,
     },
+    /// A server gave no answer, so that it is not known whether the call happened.
+    #[error("cannot {doing}: no answer from {server}: {why}; {advice}")]
+    NoAnswer {
+        /// What was tried.
+        doing: String,
+        /// The server.
+        server: String,
+        /// Why.
+        why: String,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// A server gave an answer that is not what a Fuse server says.
+    #[error(
+        "the {what} that the server sent cannot be read: {why}; it may be another version, or no Fuse server"
+    )]
+    BadAnswer {
+        /// What was to be read.
+        what: String,
+        /// Why it cannot be.
+        why: String,
+    },
+    /// A server answered with an error that has no type here.
+    #[error(transparent)]
+    Remote(#[from] Box<RemoteError>),
+}
+
+/// An error that a server told of, with what it said.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message} ({status} {code}{})", request_suffix(.request_id))]
+pub struct RemoteError {
+    /// The HTTP status.
+    pub status: u16,
+    /// The code, as the server spells it; empty when the answer was not one of a Fuse server.
+    pub code: String,
+    /// Why, for people.
+    pub message: String,
+    /// The name of the request, to find it in the logs of the server; empty when there is none.
+    pub request_id: String,
+}
+
+fn request_suffix(id: &str) -> String {
+    if id.is_empty() { String::new() } else { format!(", request {id}") }
 }
 
 fn join(problems: &[Problem]) -> String {
@@ -308,7 +360,7 @@ impl Error {
 
     /// The code on the wire.
     #[must_use]
-    pub const fn code(&self) -> ErrorCode {
+    pub fn code(&self) -> ErrorCode {
         match self {
             Self::NotFound { .. } => ErrorCode::NotFound,
             Self::TaskTaken { .. }
@@ -337,7 +389,10 @@ impl Error {
                 ProviderErrorKind::AlreadyExists => ErrorCode::Conflict,
                 ProviderErrorKind::TimedOut | ProviderErrorKind::Failed => ErrorCode::Internal,
             },
-            Self::BootFailed { .. }
+            Self::Remote(remote) => ErrorCode::of(&remote.code, remote.status),
+            Self::NoAnswer { .. } => ErrorCode::Unavailable,
+            Self::BadAnswer { .. }
+            | Self::BootFailed { .. }
             | Self::Store(_)
             | Self::BadRecord { .. }
             | Self::Secrets(_)

@@ -10,14 +10,22 @@
 //! - [`reconcile`]: what to do about the difference between intent and fact on one host. Pure.
 //! - [`store`]: where intent is kept, durably, before anybody sees it.
 //! - [`secrets`]: keys, what they seal, credentials, API keys.
-//! - [`provider`]: the narrow trait through which a host is driven, and the `stub` that needs no host.
-//! - [`Orchestrator`]: all of it together.
+//! - [`provider`]: the narrow trait through which a host is driven, the `stub` that needs no host, and the one that
+//!   speaks to a host agent over HTTP.
+//! - [`attach`]: the frames of terminals.
+//! - [`ControlPlane`]: all of it together.
+//! - [`Orchestrator`]: the interface to a control plane, in this process or over REST.
+//! - [`wire`]: the bodies of the REST API.
 //!
 //! No part of this crate reads the clock, a random source or the network except through a trait that its caller
 //! can replace, so that a whole fleet runs in a simulator that replays a seed exactly.
 #![forbid(unsafe_code)]
 
+pub mod attach;
+#[cfg(feature = "connect")]
+mod connect;
 mod error;
+mod interface;
 pub mod model;
 mod orchestrator;
 pub mod provider;
@@ -25,9 +33,17 @@ pub mod reconcile;
 pub mod scheduler;
 pub mod secrets;
 pub mod store;
+#[cfg(any(feature = "connect", feature = "remote"))]
+mod terminal;
+#[cfg(any(feature = "connect", feature = "postgres", feature = "remote"))]
+mod tls;
+pub mod wire;
 
-pub use error::{Error, ErrorCode, IllegalTransition, Limit, Problem, RecordKind, Result};
+#[cfg(feature = "connect")]
+pub use connect::{Connect, Connection, ConnectionLimits, Transport, TransportError};
+pub use error::{Error, ErrorCode, IllegalTransition, Limit, Problem, RecordKind, RemoteError, Result};
+pub use interface::{BlockingOrchestrator, LogStream, Orchestrator, Subscription};
 pub use orchestrator::{
-    BlockingOrchestrator, Builder, Config, CursorError, Delivery, HostRegistration, HostReport, Orchestrator,
-    Page, Removal, SecretKeeper, Subscription, Timeouts,
+    Builder, Config, ControlPlane, CursorError, Delivery, HostDrainProgress, HostRegistration, HostReport,
+    Once, OnceAnswer, Page, Removal, SecretKeeper, Timeouts,
 };

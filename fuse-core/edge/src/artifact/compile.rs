@@ -5,7 +5,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use super::{Artifact, EngineIdentity, Payload, Target};
+use super::{Artifact, Demand, EngineIdentity, Payload, Target};
 use crate::app::Metering;
 use crate::engine::{Settings, TrapMode};
 use crate::error::{Error, Result};
@@ -111,6 +111,7 @@ pub fn compile(source: &[u8], options: &CompileOptions) -> Result<Vec<u8>> {
         identity: EngineIdentity::new(settings, options.target, cpu),
         metering: options.metering,
         traps: options.traps,
+        demand: Demand::of_wasm(&wasm),
         code: Payload::new(&code),
         portable: options.portable.then(|| Payload::new(&wasm)),
     };

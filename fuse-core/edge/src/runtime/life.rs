@@ -1,6 +1,7 @@
 //! The states of a module, and the stop and restart of the whole runtime.
 
 use super::Runtime;
+use crate::budget::Reservation;
 use crate::error::{Entry, Error, Result};
 use crate::instance::Instance;
 use crate::module::{ModuleId, ModuleState};
@@ -51,7 +52,8 @@ impl Runtime {
     ///
     /// # Errors
     /// [`NotFound`](crate::ErrorKind::NotFound); [`WrongState`](crate::ErrorKind::WrongState);
-    /// [`LoadFailed`](crate::ErrorKind::LoadFailed) or the failure of `module_init`, which leave it failed.
+    /// [`OutOfMemory`](crate::ErrorKind::OutOfMemory) when there is no room for a second instance until the first is
+    /// dropped, [`LoadFailed`](crate::ErrorKind::LoadFailed) or the failure of `module_init`, which leave it failed.
     pub fn restart_module(&mut self, id: ModuleId) -> Result<()> {
         if self.stopped {
             return Err(self.is_stopped("restart a module"));
@@ -67,6 +69,8 @@ impl Runtime {
         if !matches!(loaded.state, ModuleState::Trapped | ModuleState::QuotaExceeded) {
             return Err(wrong_state("restart", id, loaded.state, "Trapped or QuotaExceeded"));
         }
+        let (ledger, bytes) = (self.ledger, loaded.code.instance_bytes);
+        let _both = Reservation::take(ledger, "a second instance", bytes)?;
         loaded.instance = Instance::new(&loaded.code, &loaded.policy, id, token, host).map_err(|stop| {
             Error::load(&loaded.name, alloc::format!("it ended at restart: {}", stop.failure))
         })?;

@@ -9,11 +9,21 @@ use alloc::vec::Vec;
 use super::{Loaded, Runtime, Slot};
 use crate::app::{AppConfig, ModuleDecl, NAME_BYTES_MAX, cannot_meter};
 use crate::artifact::{Artifact, ArtifactError};
-use crate::error::{Entry, Error, Result};
+use crate::budget::{ModuleBudget, Reservation};
+use crate::error::{Entry, Error, Explained, Result};
 use crate::instance::{Code, Instance};
 use crate::module::{ModuleId, ModuleState};
 use crate::policy::Policy;
 use crate::stats::ModuleStats;
+
+/// What was set aside for a load.
+struct Memory {
+    /// For the engine, when there was none yet.
+    engine: Option<Reservation>,
+    /// The engine's index.
+    index: usize,
+    module: Option<Reservation>,
+}
 
 impl Runtime {
     /// Loads a module from an artifact (or, with [`compile_on_load`](crate::RuntimeConfig::compile_on_load), from
@@ -22,8 +32,8 @@ impl Runtime {
     ///
     /// # Errors
     /// [`InvalidArg`](crate::ErrorKind::InvalidArg) for a name that is taken or a policy that the runtime cannot enforce,
-    /// [`ModuleLimit`](crate::ErrorKind::ModuleLimit) when it is full, [`LoadFailed`](crate::ErrorKind::LoadFailed) for everything about the
-    /// artifact. Each refusal is logged as a security record; nothing else changes on an error.
+    /// [`ModuleLimit`](crate::ErrorKind::ModuleLimit) when it is full, [`OutOfMemory`](crate::ErrorKind::OutOfMemory) when
+    /// what it takes at most is not left, [`LoadFailed`](crate::ErrorKind::LoadFailed) for everything about the artifact. Each refusal is logged as a security record; nothing else changes on an error.
     pub fn load(&mut self, name: &str, artifact: &[u8], policy: &Policy) -> Result<ModuleId> {
         self.try_load(name, artifact, policy).map_err(|e| self.refuse(None, e))
     }
@@ -34,11 +44,14 @@ impl Runtime {
         if self.names.len() >= self.config.application.max_modules as usize {
             return Err(Error::ModuleLimit { name: name.into(), limit: self.config.application.max_modules });
         }
+        let memory = self.reserve(artifact, policy)?;
         // Posts that were made before this module existed are not for it.
         self.deliver_events();
         let id = self.free_slot();
-        let loaded = match self.make(name, id, artifact, policy) {
-            Ok(loaded) => loaded,
+        let made = self.make(name, id, artifact, policy);
+        let memory = self.settle(memory);
+        let loaded = match made {
+            Ok(loaded) => Loaded { memory, ..loaded },
             Err(e) => {
                 self.free.push(id.slot() as u32);
                 return Err(e);
@@ -134,7 +147,10 @@ impl Runtime {
         if started && self.stopped {
             return Err(self.is_stopped("update"));
         }
-        let mut new = match self.make(&name, id, artifact, &policy) {
+        let memory = self.reserve(artifact, &policy).map_err(|e| self.refuse(Some(id), e))?;
+        let made = self.make(&name, id, artifact, &policy);
+        let memory = self.settle(memory);
+        let mut new = match made {
             Ok(new) => new,
             Err(e) => return Err(self.refuse(Some(id), e)),
         };
@@ -142,13 +158,16 @@ impl Runtime {
             let token = self.next_token();
             if let Err(stop) = new.instance.call(Entry::Init, token, &mut self.host) {
                 self.pool_used -= new.reserved;
-                let error = Error::Failed { name, module: id, entry: Entry::Init, failure: stop.failure };
+                let failure = stop.failure;
+                let group = Self::missing_group(&self.groups, failure).map(String::from);
+                let error = Error::Failed { name, module: id, entry: Entry::Init, failure, group };
                 return Err(self.refuse(Some(id), error));
             }
         }
         self.deinit(id);
         let old = self.loaded_mut(id)?;
         (old.code, old.instance, old.reserved) = (new.code, new.instance, new.reserved);
+        old.memory = memory;
         old.stats.memory_peak_bytes = old.stats.memory_peak_bytes.max(new.stats.memory_peak_bytes);
         if failed {
             (old.state, old.started, old.failure) = (ModuleState::Running, true, None);
@@ -195,7 +214,8 @@ impl Runtime {
             super::step::count(&mut loaded.stats, stop.failure);
             if let Some(host) = &mut self.host {
                 let name = &loaded.name;
-                host.security(Some(id), format_args!("`{name}` in module_deinit: {}", stop.failure));
+                let failure = Explained(stop.failure, Self::missing_group(&self.groups, stop.failure));
+                host.security(Some(id), format_args!("`{name}` in module_deinit: {failure}"));
             }
         }
     }
@@ -248,6 +268,26 @@ impl Runtime {
         Ok(())
     }
 
+    /// Sets memory aside for all that loading this artifact takes, and for its engine.
+    fn reserve(&self, artifact: &[u8], policy: &Policy) -> Result<Memory> {
+        let none = Memory { engine: None, index: 0, module: None };
+        let Some(ledger) = self.ledger else { return Ok(none) };
+        let alignment = self.host().platform.code_memory().map_or(1, |code| code.alignment());
+        // What is no artifact is refused before anything is made of it.
+        let Some(budget) = ModuleBudget::of(artifact, policy, alignment as u64) else { return Ok(none) };
+        let engine = self.reserve_engine(budget.engine)?;
+        let module = Reservation::take(Some(ledger), "the module", budget.bytes())?;
+        Ok(Memory { engine, index: budget.engine, module })
+    }
+
+    /// After a load: an engine that was made stays, and so does its memory.
+    fn settle(&mut self, memory: Memory) -> Option<Reservation> {
+        if self.host().quota.engines.get(memory.index).is_some() {
+            self.keep(memory.engine);
+        }
+        memory.module
+    }
+
     /// A slot for a new module; the caller gives it back if the load fails.
     fn free_slot(&mut self) -> ModuleId {
         let slot = self.free.pop().unwrap_or_else(|| {
@@ -275,7 +315,10 @@ impl Runtime {
         let instance = Instance::new(&code, policy, id, token, &mut self.host).map_err(|stop| {
             let why = match stop.failure {
                 crate::error::Failure::Trap(crate::error::TrapCause::Other) => format!("{:#}", stop.engine),
-                failure => format!("{} ended: {failure}", Entry::Start),
+                failure => {
+                    let group = Self::missing_group(&self.groups, failure);
+                    format!("{} ended: {}", Entry::Start, Explained(failure, group))
+                }
             };
             Error::load(name, why)
         })?;
@@ -292,6 +335,7 @@ impl Runtime {
             reserved,
             stats,
             failure: None,
+            memory: None,
         })
     }
 
@@ -324,16 +368,7 @@ impl Runtime {
         };
         // SAFETY: `Artifact::parse` has checked the SHA-256 of the code, so it is what the compiler wrote for the
         // identity in the header, which `obstacle` has compared; whoever signs off the artifact is trusted.
-        unsafe {
-            Code::deserialize(
-                artifact.code.bytes,
-                artifact.identity.target,
-                policy,
-                &host.quota.engines,
-                &mut self.linkers,
-                &self.imports,
-            )
-        }
+        unsafe { Code::deserialize(artifact, policy, &host.quota.engines, &mut self.linkers, &self.imports) }
     }
 
     #[cfg(feature = "compiler")]

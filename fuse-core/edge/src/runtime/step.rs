@@ -5,7 +5,7 @@ use alloc::string::String;
 
 use super::life::wrong_state;
 use super::{Loaded, Runtime, Slot, StepOutcome, StepTiming, TickReport};
-use crate::error::{Entry, Error, Failure, Result};
+use crate::error::{Entry, Error, Explained, Failure, Result};
 use crate::instance::Stop;
 use crate::module::{ModuleId, ModuleState};
 use crate::schedule::Cause;
@@ -149,8 +149,12 @@ impl Runtime {
             Err(gone) => return gone,
         };
         let failure = stop.failure;
-        self.host_mut().security(Some(id), format_args!("`{name}` in {entry}: {failure}"));
-        Error::Failed { name, module: id, entry, failure }
+        let group = Self::missing_group(&self.groups, failure);
+        if let Some(host) = &mut self.host {
+            host.security(Some(id), format_args!("`{name}` in {entry}: {}", Explained(failure, group)));
+        }
+        let group = group.map(String::from);
+        Error::Failed { name, module: id, entry, failure, group }
     }
 }
 

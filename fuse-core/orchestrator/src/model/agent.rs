@@ -18,16 +18,32 @@ impl std::fmt::Debug for GuestFile {
     }
 }
 
+impl GuestFile {
+    /// The bytes in standard base64.
+    #[must_use]
+    pub fn to_base64(&self) -> String {
+        BASE64_STANDARD.encode(&self.0)
+    }
+
+    /// The bytes that `text` is in standard base64.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn from_base64(text: &str) -> Result<Self, base64::DecodeError> {
+        BASE64_STANDARD.decode(text.trim()).map(Self)
+    }
+}
+
 impl Serialize for GuestFile {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&BASE64_STANDARD.encode(&self.0))
+        serializer.serialize_str(&self.to_base64())
     }
 }
 
 impl<'de> Deserialize<'de> for GuestFile {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        BASE64_STANDARD.decode(text.trim()).map(Self).map_err(de::Error::custom)
+        Self::from_base64(&text).map_err(de::Error::custom)
     }
 }
 

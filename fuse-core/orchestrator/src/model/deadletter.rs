@@ -7,6 +7,7 @@ use super::{HostId, TaskId, Timestamp};
 /// The kinds of dead letters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum DeadLetterKind {
     /// A VM that nobody remembers, or that a failed boot left behind, cannot be removed.
     OrphanDestroy,

@@ -11,6 +11,7 @@ use crate::error::IllegalTransition;
 /// The states of an environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum EnvironmentState {
     /// Accepted, capacity reserved, on its way up.
     Provisioning,
@@ -73,6 +74,7 @@ impl std::fmt::Display for EnvironmentState {
 /// What the host was last seen to say about the VM of an environment. Fact, not intent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Observed {
     /// The host did not answer, or was not asked yet. Unknown is not gone.
     #[default]
@@ -86,6 +88,7 @@ pub enum Observed {
 /// Whether an environment is well, by its own health check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum HealthState {
     /// No verdict yet.
     Starting,
@@ -93,6 +96,18 @@ pub enum HealthState {
     Passing,
     /// As many checks in a row as the check allows have failed.
     Failing,
+}
+
+impl HealthState {
+    /// The name on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Passing => "passing",
+            Self::Failing => "failing",
+        }
+    }
 }
 
 /// The last verdict of a health check.
@@ -143,6 +158,7 @@ impl Phase {
 /// How long each phase of coming up took, in microseconds. A phase that did not happen is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PhaseTimings {
     /// Choosing a host and reserving capacity.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -10,15 +10,19 @@ macro_rules! kinds {
     ($($(#[$doc:meta])* $kind:ident = $name:literal,)*) => {
         /// The closed list of things that can happen.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
         pub enum EventKind {
             $($(#[$doc])* #[serde(rename = $name)] $kind,)*
+            /// Something that this version does not know: a newer one wrote it.
+            #[serde(rename = "unknown", other)]
+            Unknown,
         }
 
         impl EventKind {
             /// The name on the wire.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$kind => $name,)* }
+                match self { $(Self::$kind => $name,)* Self::Unknown => "unknown" }
             }
         }
     };
@@ -83,6 +87,10 @@ kinds! {
     HostCordoned = "host.cordoned",
     /// A host takes new environments again.
     HostUncordoned = "host.uncordoned",
+    /// A host is being emptied.
+    HostDraining = "host.draining",
+    /// A host that was to be emptied has no environment any more.
+    HostDrained = "host.drained",
     /// A host was removed.
     HostRemoved = "host.removed",
     /// A host answers (again).

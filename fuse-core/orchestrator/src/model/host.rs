@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Arch, Capacity, HostId, Reason, Timestamp};
+use super::{Arch, Capacity, CertificatePin, HostId, Reason, Timestamp};
 
 /// What the operator wants of a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum HostState {
     /// Takes new environments.
     #[default]
@@ -37,6 +38,7 @@ impl std::fmt::Display for HostState {
 /// Whether a host answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Liveness {
     /// It answers.
     #[default]
@@ -76,6 +78,20 @@ pub struct HostLiveness {
     pub reason: Reason,
 }
 
+/// The order to empty a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostDrain {
+    /// When it was given.
+    pub since: Timestamp,
+    /// Seconds that the drain of one environment may take until it is destroyed all the same.
+    pub limit_seconds: u64,
+    /// How many environments the host had then.
+    pub environments: usize,
+    /// When the host was empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Timestamp>,
+}
+
 /// A host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Host {
@@ -94,8 +110,14 @@ pub struct Host {
     /// Its architecture.
     #[serde(default)]
     pub arch: Arch,
+    /// The certificate that its agent must show; none: one that the system's authorities vouch for.
+    #[serde(rename = "certificate_sha256", default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<CertificatePin>,
     /// What the operator wants of it.
     pub state: HostState,
+    /// The order to empty it, until it is taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<HostDrain>,
     /// Whether it answers.
     pub liveness: HostLiveness,
     /// What it has.

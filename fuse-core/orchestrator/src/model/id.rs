@@ -154,6 +154,22 @@ name!(
     VmPrefix, "VM prefix", is_prefix, "1 to 24 of a-z 0-9 -"
 );
 
+#[cfg(feature = "conformance")]
+impl OwnerId {
+    /// A name that is valid as it stands in the source.
+    pub(crate) fn named(name: &'static str) -> Self {
+        Self(Arc::from(name))
+    }
+}
+
+#[cfg(feature = "conformance")]
+impl EnvironmentId {
+    /// A name that is put together from valid parts.
+    pub(crate) fn named(name: &str) -> Self {
+        Self(Arc::from(name))
+    }
+}
+
 impl HostId {
     /// A bound below every host id.
     pub(crate) fn first() -> Self {

@@ -9,9 +9,11 @@ mod environment;
 mod event;
 mod host;
 mod id;
+mod pin;
 mod reason;
 mod request;
 mod resources;
+pub(crate) mod service;
 mod snapshot;
 mod teardown;
 mod time;
@@ -22,10 +24,11 @@ pub use environment::{
     Environment, EnvironmentFilter, EnvironmentState, Health, HealthState, Observed, Phase, PhaseTimings,
 };
 pub use event::{Event, EventKind, Subject};
-pub use host::{Host, HostLiveness, HostState, Liveness};
+pub use host::{Host, HostDrain, HostLiveness, HostState, Liveness};
 pub use id::{
     ApiKeyId, EnvironmentId, HostId, IdError, IdempotencyKey, OwnerId, SnapshotId, TaskId, VmName, VmPrefix,
 };
+pub use pin::CertificatePin;
 pub use reason::{Reason, ReasonCode};
 pub use request::{EnvironmentSpec, ForkRequest, MAX_FILES_BYTES, ProvisionRequest, Seed, SnapshotRequest};
 pub use resources::{Arch, Capacity, Resources};
@@ -33,4 +36,4 @@ pub use snapshot::{Snapshot, SnapshotFilter, SnapshotMode, SnapshotState};
 pub use teardown::{Attempts, Teardown, TeardownCause};
 pub use time::{Clock, SystemClock, Timestamp};
 
-pub(crate) use request::check_labels;
+pub(crate) use request::{Manifest, check_labels};

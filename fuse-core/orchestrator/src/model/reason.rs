@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 /// The closed list of causes of a state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum ReasonCode {
     /// A caller asked for it.
     Requested,
@@ -48,6 +49,9 @@ pub enum ReasonCode {
     Answered,
     /// A host did not answer.
     NoAnswer,
+    /// A cause that this version does not know: a newer one wrote it.
+    #[serde(other)]
+    Unknown,
 }
 
 impl ReasonCode {
@@ -75,7 +79,24 @@ impl ReasonCode {
             Self::RetentionEnded => "retention_ended",
             Self::Answered => "answered",
             Self::NoAnswer => "no_answer",
+            Self::Unknown => "unknown",
         }
+    }
+
+    /// Whether something went wrong.
+    #[must_use]
+    pub const fn is_failure(self) -> bool {
+        matches!(
+            self,
+            Self::BootFailed
+                | Self::BootTimeout
+                | Self::Interrupted
+                | Self::DrainFailed
+                | Self::DrainTimeout
+                | Self::VmMissing
+                | Self::HostRemoved
+                | Self::ProviderFailed
+        )
     }
 }
 

@@ -85,6 +85,7 @@ impl fmt::Display for Resources {
 /// What a host has, or what is taken of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Capacity {
     /// Virtual processors.
     pub cpus: u32,

@@ -10,6 +10,7 @@ use crate::error::IllegalTransition;
 /// The states of a snapshot. A snapshot that is gone has no record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum SnapshotState {
     /// The host makes it.
     Creating,
@@ -63,6 +64,7 @@ impl std::fmt::Display for SnapshotState {
 /// Who asked for a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum SnapshotMode {
     /// A caller.
     #[default]
@@ -71,6 +73,21 @@ pub enum SnapshotMode {
     Auto,
     /// A build. Retention does not touch it.
     Build,
+}
+
+impl SnapshotMode {
+    /// Every mode.
+    pub const ALL: [Self; 3] = [Self::Manual, Self::Auto, Self::Build];
+
+    /// The name on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Manual => "manual",
+            Self::Auto => "auto",
+            Self::Build => "build",
+        }
+    }
 }
 
 /// A snapshot.
@@ -130,6 +147,15 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// The member of the metadata that says which layer of a build a snapshot is.
+    pub const LAYER_KEY: &'static str = "fuse.layer_key";
+
+    /// The layer of a build that it is, by the reckoning of whoever made it; empty for none.
+    #[must_use]
+    pub fn layer_key(&self) -> &str {
+        self.metadata.get(Self::LAYER_KEY).map_or("", String::as_str)
+    }
+
     /// Moves to `next`, for `reason`.
     ///
     /// # Errors
@@ -167,6 +193,8 @@ pub struct SnapshotFilter {
     pub name: Option<String>,
     /// Only of this architecture.
     pub arch: Option<Arch>,
+    /// Only of this layer of a build.
+    pub layer_key: Option<String>,
 }
 
 impl SnapshotFilter {
@@ -178,6 +206,7 @@ impl SnapshotFilter {
             && self.state.is_none_or(|state| state == snapshot.state)
             && self.mode.is_none_or(|mode| mode == snapshot.mode)
             && self.arch.is_none_or(|arch| arch == snapshot.arch)
+            && self.layer_key.as_ref().is_none_or(|key| snapshot.layer_key() == key)
             && self.name.as_ref().is_none_or(|name| snapshot.metadata.get("name") == Some(name))
     }
 }

@@ -9,6 +9,7 @@ use super::{EnvironmentId, HostId, Resources, Timestamp, VmName};
 /// How often something was tried, and when it is due again.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Attempts {
     /// Tries that failed.
     pub failed: u32,

@@ -4,12 +4,12 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Inner, Orchestrator, change::Change, fleet::Entry};
+use super::{ControlPlane, Inner, change::Change, fleet::Entry};
 use crate::{
     Error, Problem, RecordKind, Result,
     model::{
-        Arch, Capacity, Event, EventKind, Host, HostId, HostLiveness, HostState, Liveness, Reason,
-        ReasonCode, Subject,
+        Arch, Capacity, CertificatePin, Event, EventKind, Host, HostId, HostLiveness, HostState, Liveness,
+        Reason, ReasonCode, Subject,
     },
     provider::{HostAddress, HostFacts, Provider, ProviderErrorKind, ProviderResult, Verb},
     store::{Expect, Kind},
@@ -22,6 +22,8 @@ pub struct HostRegistration {
     pub url: String,
     /// The bearer token of its agent.
     pub token: Option<SecretString>,
+    /// The certificate that its agent must show over https. None: one that the system's authorities vouch for.
+    pub certificate: Option<CertificatePin>,
     /// Its region. Empty: none.
     pub region: String,
     /// What runs its VMs. Empty: what the provider says.
@@ -43,7 +45,7 @@ pub enum Removal {
     Forced,
 }
 
-impl Orchestrator {
+impl ControlPlane {
     /// Registers a host, or registers it again: then its record keeps its age, its cordon and everything on it.
     ///
     /// # Errors
@@ -75,7 +77,14 @@ impl Orchestrator {
         let (inner, id) = (Arc::clone(&self.inner), id.clone());
         let work = async move {
             let event = Event::new(inner.now(), kind, Subject::Host(id.clone()));
-            inner.change_host(&id, |host| host.state = state, Some(event)).await
+            let set = |host: &mut Host| {
+                host.state = state;
+                if state == HostState::Active {
+                    // Whoever takes new environments is not being emptied.
+                    host.drain = None;
+                }
+            };
+            inner.change_host(&id, set, Some(event)).await
         };
         self.inner.finish(work).await
     }
@@ -98,11 +107,27 @@ impl Inner {
         if !problems.is_empty() {
             return Err(Error::Invalid(problems));
         }
-        let provider =
-            self.connect(id, &registration.url, &registration.backend, registration.token.clone())?;
+        let provider = self.connect(HostAddress {
+            id: id.clone(),
+            url: registration.url.clone(),
+            backend: registration.backend.clone(),
+            token: registration.token.clone(),
+            certificate: registration.certificate,
+        })?;
         let limit = self.config.timeouts.query;
         let probed = self.call(id, Verb::Probe, "", limit, provider.probe()).await;
-        let (capacity, arch, warnings) = settle(&registration, probed)?;
+        if probed.as_ref().is_ok_and(|facts| !facts.keeps_owner) {
+            self.check_sole_owner(id, &*provider).await?;
+        }
+        let (capacity, arch, mut warnings) = settle(&registration, probed)?;
+        #[cfg(feature = "remote")]
+        warnings.extend(crate::provider::remote::warnings(
+            &registration.url,
+            registration.token.is_some(),
+            registration.certificate.is_some(),
+        ));
+        #[cfg(not(feature = "remote"))]
+        let _ = &mut warnings;
 
         let _held = self.locks.hold(RecordKind::Host, id.as_str()).await;
         let known = self.fleet().hosts.get(id).map(|entry| entry.host.clone());
@@ -116,7 +141,9 @@ impl Inner {
             backend: backend.to_owned(),
             labels: registration.labels.clone(),
             arch,
+            certificate: registration.certificate,
             state: known.as_ref().map_or(HostState::Active, |known| known.value.state),
+            drain: known.as_ref().and_then(|known| known.value.drain),
             liveness: HostLiveness {
                 state: Liveness::Ready,
                 since: now,
@@ -144,21 +171,43 @@ impl Inner {
     }
 
     /// A provider for a host, from the connector of its URL's scheme.
-    pub(super) fn connect(
-        &self,
-        id: &HostId,
-        url: &str,
-        backend: &str,
-        token: Option<SecretString>,
-    ) -> Result<Arc<dyn Provider>> {
+    pub(super) fn connect(&self, address: HostAddress) -> Result<Arc<dyn Provider>> {
+        let url = &address.url;
         let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
         let Some(connector) = self.connectors.get(scheme) else {
             let known: Vec<_> = self.connectors.keys().map(String::as_str).collect();
-            let text = format!("{url:?} has no known scheme; these are known: {}", known.join(", "));
+            let text = format!("has no known scheme; these are known: {}", known.join(", "));
             return Err(Error::Invalid(vec![Problem::new("url", text)]));
         };
-        let address = HostAddress { id: id.clone(), url: url.to_owned(), backend: backend.to_owned(), token };
         Ok(connector.connect(&address)?)
+    }
+
+    /// Refuses a host that tells VMs apart by their names alone when it has one under our prefix that is not ours:
+    /// another control plane uses the same prefix there, and each would take the other's VMs for its own.
+    async fn check_sole_owner(&self, id: &HostId, provider: &dyn Provider) -> Result<()> {
+        if self.config.owner.is_some() {
+            // Whoever names an owner vouches that all VMs under the prefix are theirs.
+            return Ok(());
+        }
+        let limit = self.config.timeouts.query;
+        let call = provider.list(&self.owner, &self.config.prefix);
+        let listed = self.call(id, Verb::List, "", limit, call).await?;
+        let prefix = &self.config.prefix;
+        let strangers: Vec<_> = {
+            let fleet = self.fleet();
+            let unknown = listed
+                .into_iter()
+                .filter(|vm| vm.name.as_str().starts_with(prefix.as_str()) && !fleet.knows_vm(id, &vm.name));
+            unknown.map(|vm| vm.name.to_string()).collect()
+        };
+        let Some(first) = strangers.first() else { return Ok(()) };
+        let count = strangers.len();
+        let text = format!(
+            "the agent of this host keeps no owner tags, and it has {count} VMs under the prefix {prefix} that this \
+             control plane does not know, such as {first}: another control plane may own them. Use another prefix, \
+             remove those VMs, or name the owner (FUSE_OWNER_ID) if they are yours"
+        );
+        Err(Error::invalid("url", text))
     }
 
     /// The token of a host, from the store.

@@ -10,7 +10,7 @@ use super::{Inner, record, remove::SECOND_LOOK};
 use crate::{
     Error, Result,
     model::{DeadLetter, Environment, Host, Observed, Snapshot, Teardown},
-    provider::{AbsentProvider, Provider},
+    provider::{AbsentProvider, HostAddress, Provider},
     secrets::ApiKeyRecord,
     store::{Kind, MAX_PAGE, Record, Store},
 };
@@ -87,7 +87,14 @@ impl Inner {
     /// The provider of a host that is in the store. A host that cannot be driven is silent, not gone.
     async fn provider_of(&self, host: &Host) -> Result<Arc<dyn Provider>> {
         let token = self.host_token(&host.id).await?;
-        match self.connect(&host.id, &host.url, &host.backend, token) {
+        let address = HostAddress {
+            id: host.id.clone(),
+            url: host.url.clone(),
+            backend: host.backend.clone(),
+            token,
+            certificate: host.certificate,
+        };
+        match self.connect(address) {
             Ok(provider) => Ok(provider),
             Err(error @ (Error::Invalid(_) | Error::Provider(_))) => {
                 Ok(Arc::new(AbsentProvider { host: host.id.clone(), why: error.to_string() }))

@@ -21,7 +21,12 @@
 //! is safe to repeat.
 
 mod absent;
+pub mod agent_api;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod error;
+#[cfg(feature = "remote")]
+pub mod remote;
 pub mod stub;
 mod verbs;
 
@@ -30,13 +35,14 @@ use std::{fmt::Debug, sync::Arc};
 use async_trait::async_trait;
 use secrecy::SecretString;
 
-use crate::model::{GuestEndpoint, HostId, OwnerId, VmName, VmPrefix};
+use crate::model::{CertificatePin, GuestEndpoint, HostId, OwnerId, VmName, VmPrefix};
 
 pub(crate) use absent::AbsentProvider;
 pub use error::{ProviderError, ProviderErrorKind, Verb};
 pub use verbs::{
-    AgentStart, AttachInput, AttachOutput, AttachRequest, AttachSession, CreateRequest, ExecOutput,
-    ExecRequest, FileUpload, ForkVmRequest, HostFacts, LogSource, SnapshotFacts, SnapshotVmRequest, VmFacts,
+    AgentStart, AttachInput, AttachOutput, AttachRequest, AttachSession, CreateRequest, ExecChunk,
+    ExecOutput, ExecRequest, ExecStream, FileUpload, ForkVmRequest, HostFacts, LogChunk, LogSource,
+    SnapshotFacts, SnapshotVmRequest, VmFacts,
 };
 
 /// The result of a verb.
@@ -47,6 +53,18 @@ pub type ProviderResult<T> = Result<T, ProviderError>;
 pub trait Provider: Debug + Send + Sync + 'static {
     /// What runs the VMs: `firecracker`, `qemu`, `stub`, …
     fn backend(&self) -> &str;
+
+    /// Whether [`Provider::start_agent`] starts the workload of the agent spec. An environment with a command that
+    /// nobody starts gets a warning.
+    async fn starts_workloads(&self) -> bool {
+        true
+    }
+
+    /// Whether [`Provider::start_agent`] runs the services of `/fuse/compose.yaml`. Where it does not, the control
+    /// plane runs them with podman.
+    async fn starts_services(&self) -> bool {
+        false
+    }
 
     /// Asks the host what it is and has. Also the heartbeat: cheap, and safe to repeat.
     ///
@@ -61,6 +79,7 @@ pub trait Provider: Debug + Send + Sync + 'static {
     async fn create(&self, request: &CreateRequest) -> ProviderResult<VmFacts>;
 
     /// Lists the VMs with this owner tag; a provider that keeps no tags lists those whose name begins with `prefix`.
+    /// One that keeps tags may also list VMs of others, with their tags.
     ///
     /// # Errors
     /// The general ones.
@@ -91,6 +110,14 @@ pub trait Provider: Debug + Send + Sync + 'static {
     /// Not found (the VM), unsupported, and the general ones.
     async fn exec(&self, vm: &VmName, request: &ExecRequest) -> ProviderResult<ExecOutput>;
 
+    /// Runs a command in the guest and shows its output as it comes. A provider that cannot shows it at the end.
+    ///
+    /// # Errors
+    /// As [`Provider::exec`].
+    async fn exec_stream(&self, vm: &VmName, request: &ExecRequest) -> ProviderResult<ExecStream> {
+        Ok(ExecStream::of(self.exec(vm, request).await?))
+    }
+
     /// Starts the guest agent, or starts it anew when it runs: the token and certificate that it finds then are the
     /// only ones that it takes.
     ///
@@ -109,6 +136,23 @@ pub trait Provider: Debug + Send + Sync + 'static {
     /// # Errors
     /// Not found (the VM), unsupported, and the general ones.
     async fn logs(&self, vm: &VmName, source: LogSource, limit: usize) -> ProviderResult<Vec<u8>>;
+
+    /// Reads on in a log: at most `limit` bytes from the place `after` on (see [`LogChunk::start`]). Empty when there
+    /// is nothing new. A place beyond the end counts as the end.
+    ///
+    /// # Errors
+    /// Not found (the VM), unsupported, and the general ones.
+    async fn read_log(
+        &self,
+        vm: &VmName,
+        source: LogSource,
+        after: u64,
+        limit: usize,
+    ) -> ProviderResult<LogChunk> {
+        let _ = (source, after, limit);
+        let message = "logs cannot be followed here; read the end of the log instead";
+        Err(ProviderError::new(ProviderErrorKind::Unsupported, Verb::Logs, self.backend(), vm, message))
+    }
 
     /// Takes a snapshot of a running VM.
     ///
@@ -152,6 +196,8 @@ pub struct HostAddress {
     pub backend: String,
     /// The bearer token of its agent.
     pub token: Option<SecretString>,
+    /// The certificate that its agent must show; none: one that the system's authorities vouch for.
+    pub certificate: Option<CertificatePin>,
 }
 
 /// Makes providers for hosts. One connector serves the URL schemes that it was given for.

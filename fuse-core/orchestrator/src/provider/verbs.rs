@@ -28,6 +28,18 @@ pub struct VmFacts {
     pub url: String,
     /// Whose it is, where the host keeps owner tags.
     pub owner: Option<OwnerId>,
+    /// The environment that it was made for, where the host keeps that.
+    pub environment_id: Option<EnvironmentId>,
+    /// Its size, where the host says.
+    pub resources: Option<Resources>,
+}
+
+impl VmFacts {
+    /// A VM of which no more is known.
+    #[must_use]
+    pub const fn new(name: VmName, url: String) -> Self {
+        Self { name, url, owner: None, environment_id: None, resources: None }
+    }
 }
 
 /// A VM to make.
@@ -92,6 +104,60 @@ pub struct ExecOutput {
     pub stdout: Vec<u8>,
     /// Its standard error.
     pub stderr: Vec<u8>,
+}
+
+/// What comes out of a command that runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ExecChunk {
+    /// Bytes of its standard output.
+    Stdout(Vec<u8>),
+    /// Bytes of its standard error.
+    Stderr(Vec<u8>),
+    /// It ended, with this code; 124 when it ran out of time. Nothing follows.
+    Exit(i32),
+}
+
+/// A command that runs. Dropping it stops the reading; the command goes on until its time is over.
+///
+/// It holds back: a reader that stops stops the command's output. A channel that ends without
+/// [`ExecChunk::Exit`] broke off.
+#[derive(Debug)]
+pub struct ExecStream {
+    /// What comes out, in the order in which it came.
+    pub output: mpsc::Receiver<ExecChunk>,
+}
+
+impl ExecStream {
+    /// The stream of a command that ended already.
+    #[must_use]
+    pub fn of(done: ExecOutput) -> Self {
+        let (sender, output) = mpsc::channel(3);
+        let parts =
+            [ExecChunk::Stdout(done.stdout), ExecChunk::Stderr(done.stderr), ExecChunk::Exit(done.exit_code)];
+        for part in parts {
+            // There is room for three, and the receiver is here.
+            let _ = sender.try_send(part);
+        }
+        Self { output }
+    }
+}
+
+/// A part of a log.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LogChunk {
+    /// Where the part begins: how many bytes the log had before it since the VM was made. More than was asked for
+    /// when older bytes are kept no longer.
+    pub start: u64,
+    /// The bytes.
+    pub bytes: Vec<u8>,
+}
+
+impl LogChunk {
+    /// Where the next part begins.
+    #[must_use]
+    pub const fn end(&self) -> u64 {
+        self.start + self.bytes.len() as u64
+    }
 }
 
 /// How to start the guest agent. The files that it names are in the guest already.

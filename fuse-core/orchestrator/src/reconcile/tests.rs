@@ -20,6 +20,8 @@ fn host(liveness: Liveness) -> Host {
         backend: "stub".into(),
         labels: BTreeMap::new(),
         arch: Arch::Amd64,
+        certificate: None,
+        drain: None,
         state: HostState::Active,
         liveness: HostLiveness { state: liveness, since: at(0), reason: ReasonCode::Answered.into() },
         capacity: Capacity::default(),
@@ -75,8 +77,12 @@ fn change(known: &mut EnvironmentFacts, change: impl FnOnce(&mut Environment)) {
     known.environment = Arc::new(environment);
 }
 
+fn ours(name: VmName) -> VmFacts {
+    VmFacts { owner: Some(us()), ..VmFacts::new(name, String::new()) }
+}
+
 fn facts_of(known: &EnvironmentFacts) -> VmFacts {
-    VmFacts { name: known.environment.vm.clone(), url: String::new(), owner: Some(us()) }
+    ours(known.environment.vm.clone())
 }
 
 fn us() -> OwnerId {
@@ -90,6 +96,7 @@ struct World {
     teardowns: Vec<Arc<Teardown>>,
     sightings: Sightings,
     limits: Limits,
+    readopt: bool,
 }
 
 impl World {
@@ -100,6 +107,7 @@ impl World {
             teardowns: Vec::new(),
             sightings: Sightings::default(),
             limits: Limits::default(),
+            readopt: false,
         }
     }
 
@@ -114,6 +122,7 @@ impl World {
             prefix: &VmPrefix::standard(),
             sightings: &self.sightings,
             limits: &self.limits,
+            readopt: self.readopt,
             now,
         });
         self.sightings = plan.sightings.clone();
@@ -217,7 +226,7 @@ fn a_restart_does_not_lose_a_ready_host_that_was_registered_long_ago() {
 
 #[test]
 fn an_orphan_is_given_its_grace() {
-    let vm = VmFacts { name: VmName::new("fuse-x").unwrap(), url: String::new(), owner: Some(us()) };
+    let vm = ours(VmName::new("fuse-x").unwrap());
     let mut world = World::new(Vec::new());
     for now in [0, 30, 60, 90] {
         assert_eq!(world.answer(now, vec![vm.clone()]), [], "at {now} s");
@@ -228,9 +237,8 @@ fn an_orphan_is_given_its_grace() {
 #[test]
 fn vms_of_others_are_only_counted() {
     let theirs = |owner: Option<&str>, name: &str| VmFacts {
-        name: VmName::new(name).unwrap(),
-        url: String::new(),
         owner: owner.map(|owner| OwnerId::new(owner).unwrap()),
+        ..VmFacts::new(VmName::new(name).unwrap(), String::new())
     };
     let vms = vec![theirs(Some("them"), "fuse-a"), theirs(None, "other-b")];
     let mut world = World::new(Vec::new());
@@ -305,7 +313,7 @@ fn half_done_boots_are_taken_up_and_teardowns_tried() {
         removal: Attempts::default(),
         created_at: at(0),
     }));
-    let seen = VmFacts { name: vm.clone(), url: String::new(), owner: Some(us()) };
+    let seen = ours(vm.clone());
     assert_eq!(world.answer(1, vec![seen]), [Action::Boot(id), Action::RetryTeardown(vm)]);
     assert!(world.sightings.is_empty(), "a VM that is being torn down is no orphan");
 }
@@ -357,7 +365,7 @@ proptest! {
         let mut vms: Vec<_> = [&a, &b].iter().filter(|(_, listed)| *listed).map(|(k, _)| facts_of(k)).collect();
         for number in 0..strangers {
             let name = VmName::new(format!("fuse-stranger-{number}")).unwrap();
-            vms.push(VmFacts { name, url: String::new(), owner: Some(us()) });
+            vms.push(ours(name));
         }
         let mut world = World::new(vec![a.0, b.0]);
         let actions = if silent { world.silence(now) } else { world.answer(now, vms) };

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Demand, Slot};
 use crate::model::{Capacity, HostId, HostState, Liveness};
 
@@ -38,7 +40,7 @@ pub enum PlacementError {
 }
 
 /// How many hosts each filter refused. Each host counts once, at the first filter that it fails.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Rejections {
     /// Hosts looked at.
     pub hosts: usize,

@@ -74,7 +74,7 @@ const fn score(cpus: u32, ram_mb: u32) -> u64 {
 }
 
 /// What an environment needs of its host.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Demand {
     /// The size.
     pub need: Resources,

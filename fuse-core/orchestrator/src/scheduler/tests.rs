@@ -10,6 +10,8 @@ fn host(id: &str, cpus: u32, ram_mb: u32, vm_count: u32) -> Host {
         region: String::new(),
         backend: "stub".into(),
         labels: BTreeMap::new(),
+        certificate: None,
+        drain: None,
         arch: Arch::Amd64,
         state: HostState::Active,
         liveness: HostLiveness {

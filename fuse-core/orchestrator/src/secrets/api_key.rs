@@ -17,6 +17,7 @@ const BODY: usize = 43;
 /// What a key may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Scope {
     /// Look at environments, snapshots, hosts and events.
     Read,
@@ -100,7 +101,7 @@ impl ApiKeyRecord {
 }
 
 impl KeyHash {
-    fn of(key: &str) -> Self {
+    pub(crate) fn of(key: &str) -> Self {
         Self(Sha256::digest(key.as_bytes()).into())
     }
 }

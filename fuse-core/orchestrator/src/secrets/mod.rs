@@ -16,6 +16,7 @@ mod key_ring;
 mod rotation;
 mod scrub;
 
+pub(crate) use api_key::KeyHash;
 pub use api_key::{ApiKey, ApiKeyIndex, ApiKeyRecord, Scope};
 pub use credentials::{Credentials, DEFAULT_VALIDITY};
 pub use error::SecretError;

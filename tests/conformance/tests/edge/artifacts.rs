@@ -1,6 +1,8 @@
 //! Damaged artifacts: every bit and every length.
 
-use fuse_edge::artifact::{Artifact, CompileOptions, CpuLevel, EngineIdentity, Payload, Target, compile};
+use fuse_edge::artifact::{
+    Artifact, CompileOptions, CpuLevel, Demand, EngineIdentity, Payload, Target, compile,
+};
 use fuse_edge::{AppConfig, ErrorKind, ManualPlatform, Metering, Policy, Runtime, RuntimeConfig, TrapMode};
 use proptest::prelude::*;
 
@@ -89,6 +91,8 @@ proptest! {
         identity in identities(),
         metering in proptest::sample::select(Metering::ALL.to_vec()),
         signals: bool,
+        pages in proptest::option::of(0u32..=65_536),
+        tables in proptest::option::of(0u32..32_767),
         code: Vec<u8>,
         portable: Option<Vec<u8>>,
     ) {
@@ -96,6 +100,7 @@ proptest! {
             identity,
             metering,
             traps: if signals { TrapMode::Signals } else { TrapMode::Explicit },
+            demand: Demand { memory_pages: pages, table_elements: tables.map(|units| units * 64) },
             code: Payload::new(&code),
             portable: portable.as_deref().map(Payload::new),
         };

@@ -10,8 +10,8 @@ use sha2::{Digest, Sha256};
 
 use super::{Fault, faults::Faults, guest::Files};
 use crate::{
-    model::{Capacity, OwnerId, Resources, VmName},
-    provider::{CreateRequest, SnapshotFacts, VmFacts},
+    model::{Capacity, EnvironmentId, OwnerId, Resources, VmName},
+    provider::{CreateRequest, LogSource, SnapshotFacts, VmFacts},
 };
 
 /// A VM of a stub host.
@@ -19,6 +19,8 @@ use crate::{
 pub struct StubVm {
     /// Whose it is.
     pub owner: OwnerId,
+    /// The environment that it was made for.
+    pub environment_id: Option<EnvironmentId>,
     /// Its size.
     pub resources: Resources,
     /// Its files.
@@ -158,6 +160,7 @@ impl StubVm {
     pub(super) fn new(owner: OwnerId, resources: Resources, files: Files) -> Self {
         Self {
             owner,
+            environment_id: None,
             resources,
             files,
             token: None,
@@ -168,14 +171,29 @@ impl StubVm {
         }
     }
 
+    /// One of its logs. The startup script's is kept by who ran it.
+    pub(super) fn log(&self, source: LogSource) -> &[u8] {
+        match source {
+            LogSource::Console => &self.console,
+            LogSource::Agent => &self.agent_log,
+            LogSource::Startup => &[],
+        }
+    }
+
     pub(super) fn facts(&self, name: &VmName) -> VmFacts {
-        VmFacts { name: name.clone(), url: format!("fc://{name}"), owner: Some(self.owner.clone()) }
+        VmFacts {
+            owner: Some(self.owner.clone()),
+            environment_id: self.environment_id.clone(),
+            resources: Some(self.resources),
+            ..VmFacts::new(name.clone(), format!("fc://{name}"))
+        }
     }
 }
 
 impl State {
     pub(super) fn boot(&mut self, request: &CreateRequest, files: Files) -> VmFacts {
-        let vm = StubVm::new(request.owner.clone(), request.resources, files);
+        let mut vm = StubVm::new(request.owner.clone(), request.resources, files);
+        vm.environment_id = Some(request.environment_id.clone());
         let facts = vm.facts(&request.name);
         self.ever.insert(request.name.clone());
         self.vms.insert(request.name.clone(), vm);

@@ -10,9 +10,9 @@ use crate::{
     model::{Arch, GuestEndpoint, OwnerId, VmName, VmPrefix},
     provider::{
         AgentStart, AttachInput, AttachOutput, AttachRequest, AttachSession, Connector, CreateRequest,
-        ExecOutput, ExecRequest, FileUpload, ForkVmRequest, HostAddress, HostFacts, LogSource, Provider,
-        ProviderError, ProviderErrorKind as Kind, ProviderResult, SnapshotFacts, SnapshotVmRequest, Verb,
-        VmFacts,
+        ExecOutput, ExecRequest, FileUpload, ForkVmRequest, HostAddress, HostFacts, LogChunk, LogSource,
+        Provider, ProviderError, ProviderErrorKind as Kind, ProviderResult, SnapshotFacts, SnapshotVmRequest,
+        Verb, VmFacts,
     },
 };
 
@@ -209,12 +209,26 @@ impl Provider for StubHost {
         let name = vm.clone();
         self.act(Verb::Logs, Some(vm), move |host, state| {
             let guest = state.vms.get(&name).ok_or_else(|| host.no_vm(Verb::Logs, &name))?;
-            let log = match source {
-                LogSource::Console => &guest.console,
-                LogSource::Agent => &guest.agent_log,
-                LogSource::Startup => return Ok(Vec::new()),
-            };
+            let log = guest.log(source);
             Ok(log.get(log.len().saturating_sub(limit)..).unwrap_or_default().to_vec())
+        })
+        .await
+    }
+
+    async fn read_log(
+        &self,
+        vm: &VmName,
+        source: LogSource,
+        after: u64,
+        limit: usize,
+    ) -> ProviderResult<LogChunk> {
+        let name = vm.clone();
+        self.act(Verb::Logs, Some(vm), move |host, state| {
+            let guest = state.vms.get(&name).ok_or_else(|| host.no_vm(Verb::Logs, &name))?;
+            let log = guest.log(source);
+            let start = usize::try_from(after).unwrap_or(usize::MAX).min(log.len());
+            let bytes = log.iter().skip(start).take(limit).copied().collect();
+            Ok(LogChunk { start: start as u64, bytes })
         })
         .await
     }

@@ -1,0 +1,91 @@
+//! Whether a name exists in a language or interface: looked up in the file that declares its surface.
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::Error;
+
+/// The file that declares a column's names.
+const FILES: &[(&str, &str)] = &[
+    ("c", "include/fuse.h"),
+    ("cpp", "include/fuse.hpp"),
+    ("python", "bindings/python/python/fuse_runtime/__init__.pyi"),
+    ("node", "bindings/node/index.d.ts"),
+    ("rest", "docs/openapi.json"),
+    ("cli", "docs/cli-commands.txt"),
+];
+
+/// What each column declares. A column whose file is not there declares nothing.
+pub(crate) struct Declared {
+    texts: BTreeMap<&'static str, String>,
+    rest: serde_json::Value,
+}
+
+impl Declared {
+    pub(crate) fn read(root: &Path) -> Result<Self, Error> {
+        let mut texts = BTreeMap::new();
+        for (column, file) in FILES {
+            let path = root.join(file);
+            texts.insert(*column, if path.exists() { crate::read_text(&path)? } else { String::new() });
+        }
+        let rest = texts.remove("rest").unwrap_or_default();
+        let rest = if rest.is_empty() {
+            serde_json::Value::Null
+        } else {
+            serde_json::from_str(&rest)
+                .map_err(|why| Error::Json { file: "docs/openapi.json".into(), why })?
+        };
+        Ok(Self { texts, rest })
+    }
+
+    /// `None` where names are checked elsewhere.
+    pub(crate) fn has(&self, column: &str, name: &str) -> Option<bool> {
+        match column {
+            "rust" => None,
+            "rest" => Some(self.has_route(name)),
+            "cli" => Some(self.texts.get("cli")?.lines().any(|line| line == name)),
+            // `Runtime::load` or `Runtime.load`: the last part must be declared as a word of its own.
+            _ => {
+                let last = name.rsplit(['.', ':']).next().unwrap_or(name);
+                Some(self.texts.get(column).is_some_and(|text| has_word(text, last)))
+            }
+        }
+    }
+
+    /// `POST /v1/environments/{id}?action=drain`: the method and the path; the action must be named in the operation.
+    fn has_route(&self, name: &str) -> bool {
+        let (method, path) = name.split_once(' ').unwrap_or(("GET", name));
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        let operation = &self.rest["paths"][path][method.to_lowercase()];
+        let action = query.strip_prefix("action=").unwrap_or("");
+        !operation.is_null() && (action.is_empty() || operation.to_string().contains(action))
+    }
+}
+
+fn has_word(text: &str, word: &str) -> bool {
+    let inside = |c: char| c.is_alphanumeric() || c == '_';
+    text.match_indices(word).any(|(at, _)| {
+        !text[..at].chars().next_back().is_some_and(inside)
+            && !text[at + word.len()..].chars().next().is_some_and(inside)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_whole() {
+        assert!(has_word("int fuse_load(void);", "fuse_load"));
+        assert!(!has_word("int fuse_load_file(void);", "fuse_load"));
+        assert!(!has_word("int my_fuse_load(void);", "fuse_load"));
+    }
+
+    #[test]
+    fn a_route_is_method_path_and_action() {
+        let rest = serde_json::json!({"paths": {"/v1/x/{id}": {"post": {"description": "drain, fork"}}}});
+        let declared = Declared { texts: BTreeMap::new(), rest };
+        assert!(declared.has_route("POST /v1/x/{id}?action=drain"));
+        assert!(!declared.has_route("POST /v1/x/{id}?action=fly"));
+        assert!(!declared.has_route("GET /v1/x/{id}"));
+    }
+}
