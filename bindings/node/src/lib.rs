@@ -1,0 +1,1 @@
+//! Fuse for Node.
