@@ -133,3 +133,50 @@ pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     }
     panic!("not within a minute: {what}");
 }
+
+/// Kernel and initramfs of a real guest, where there are any; else why not.
+pub(crate) fn linux_guest() -> Result<PathBuf, String> {
+    let dir = std::env::var_os("FUSE_TEST_GUEST").map_or_else(|| root().join("target/guest"), PathBuf::from);
+    if !dir.join("vmlinux").exists() || !dir.join("initramfs.cpio").exists() {
+        let why = "has no vmlinux and initramfs.cpio; host-agent/scripts/build-initramfs.sh makes them, and FUSE_TEST_GUEST \
+                   names another directory";
+        return Err(format!("{} {why}", dir.display()));
+    }
+    Ok(dir)
+}
+
+/// QEMU and what its guest needs, where they are; else why not.
+pub(crate) fn qemu() -> Result<PathBuf, String> {
+    for program in ["qemu-system-x86_64", "qemu-img", "mke2fs", "busybox"] {
+        let found = Command::new("sh").args(["-c", &format!("command -v {program}")]).output();
+        if !found.is_ok_and(|output| output.status.success()) {
+            return Err(format!("{program} is not installed; tests/setup.sh test installs it"));
+        }
+    }
+    linux_guest()
+}
+
+/// Makes the image `default`: the kernel and initramfs of `guest`, and a root file system with busybox.
+pub(crate) fn import_linux(agent: &HostAgent, guest: &Path) {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    std::fs::copy(guest.join("vmlinux"), at("vmlinux")).unwrap();
+    std::fs::copy(guest.join("initramfs.cpio"), at("initrd")).unwrap();
+    let script = "set -e; mkdir -p r/bin r/sbin r/etc r/tmp r/root r/dev r/proc r/sys r/run r/usr/bin; \
+        cp \"$(command -v busybox)\" r/bin/busybox; \
+        for a in $(r/bin/busybox --list); do [ $a = busybox ] || ln -sf busybox r/bin/$a; done; \
+        printf 'root:x:0:0:root:/root:/bin/sh\\n' > r/etc/passwd; printf 'root:x:0:\\n' > r/etc/group; \
+        PATH=$PATH:/usr/sbin:/sbin; mke2fs -q -t ext4 -d r -L root rootfs 48M";
+    let made = Command::new("sh").args(["-c", script]).current_dir(dir.path()).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let record = ImageRecord {
+        name: ImageName::new("default").unwrap(),
+        arch: Arch::Amd64,
+        kernel: FileRecord::of(dir.path(), "vmlinux").unwrap(),
+        initrd: Some(FileRecord::of(dir.path(), "initrd").unwrap()),
+        rootfs: Some(FileRecord::of(dir.path(), "rootfs").unwrap()),
+        rootfs_format: DiskFormat::Raw,
+        kernel_args: "root=/dev/vda".to_owned(),
+    };
+    agent.images().import(&record, dir.path()).unwrap();
+}
