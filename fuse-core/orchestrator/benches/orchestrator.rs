@@ -13,7 +13,7 @@ use std::{
 };
 
 use fuse_orchestrator::{
-    Config, Delivery, HostRegistration, Orchestrator,
+    Config, ControlPlane, Delivery, HostRegistration,
     model::{Capacity, EnvironmentFilter, HostId, OwnerId, ProvisionRequest, Resources, TaskId, VmName},
     provider::stub::{StubConnector, StubHost},
     scheduler::{Demand, Policy, Scheduler},
@@ -66,13 +66,13 @@ fn huge() -> Capacity {
     Capacity { cpus: u32::MAX, ram_mb: u32::MAX, storage_gb: u32::MAX, vm_count: u32::MAX }
 }
 
-async fn open(store: Option<SharedStore>, keys: &Arc<KeyRing>) -> (Orchestrator, StubHost) {
+async fn open(store: Option<SharedStore>, keys: &Arc<KeyRing>) -> (ControlPlane, StubHost) {
     let stub = Arc::new(StubConnector::new());
     let host = StubHost::new("h1", huge());
     stub.add(host.clone());
     let config =
         Config { reconcile_period: None, owner: Some(OwnerId::new("bench").unwrap()), ..Config::default() };
-    let builder = Orchestrator::builder().config(config).connector("stub", stub).secrets(keys.clone());
+    let builder = ControlPlane::builder().config(config).connector("stub", stub).secrets(keys.clone());
     let builder = match store {
         Some(store) => builder.store(store),
         None => builder,
@@ -88,7 +88,7 @@ fn request(number: usize) -> ProvisionRequest {
 }
 
 /// Provisions `count` environments, 64 at a time, each until it runs; returns the rate a second.
-async fn provision(fuse: &Orchestrator, from: usize, count: usize) -> f64 {
+async fn provision(fuse: &ControlPlane, from: usize, count: usize) -> f64 {
     let next = Arc::new(std::sync::atomic::AtomicUsize::new(from));
     let started = Instant::now();
     let mut workers = tokio::task::JoinSet::new();
@@ -157,7 +157,7 @@ async fn placement(hosts: usize, policy: Policy) -> f64 {
 }
 
 /// Microseconds of the median page of 50 of a fleet.
-fn page(fuse: &Orchestrator) -> f64 {
+fn page(fuse: &ControlPlane) -> f64 {
     let mut times = Vec::new();
     let mut cursor = None;
     for _ in 0..2_000 {

@@ -13,7 +13,8 @@
 //! - [`provider`]: the narrow trait through which a host is driven, the `stub` that needs no host, and the one that
 //!   speaks to a host agent over HTTP.
 //! - [`attach`]: the frames of terminals.
-//! - [`Orchestrator`]: all of it together.
+//! - [`ControlPlane`]: all of it together.
+//! - [`Orchestrator`]: the interface to a control plane, in this process or over REST.
 //! - [`wire`]: the bodies of the REST API.
 //!
 //! No part of this crate reads the clock, a random source or the network except through a trait that its caller
@@ -21,7 +22,10 @@
 #![forbid(unsafe_code)]
 
 pub mod attach;
+#[cfg(feature = "connect")]
+mod connect;
 mod error;
+mod interface;
 pub mod model;
 mod orchestrator;
 pub mod provider;
@@ -29,12 +33,17 @@ pub mod reconcile;
 pub mod scheduler;
 pub mod secrets;
 pub mod store;
-#[cfg(any(feature = "postgres", feature = "remote", feature = "connect"))]
+#[cfg(any(feature = "connect", feature = "remote"))]
+mod terminal;
+#[cfg(any(feature = "connect", feature = "postgres", feature = "remote"))]
 mod tls;
 pub mod wire;
 
+#[cfg(feature = "connect")]
+pub use connect::{Connect, Connection, ConnectionLimits, Transport, TransportError};
 pub use error::{Error, ErrorCode, IllegalTransition, Limit, Problem, RecordKind, RemoteError, Result};
+pub use interface::{BlockingOrchestrator, LogStream, Orchestrator, Subscription};
 pub use orchestrator::{
-    BlockingOrchestrator, Builder, Config, CursorError, Delivery, HostRegistration, HostReport, Orchestrator,
-    Page, Removal, SecretKeeper, Subscription, Timeouts,
+    Builder, Config, ControlPlane, CursorError, Delivery, HostDrainProgress, HostRegistration, HostReport,
+    Once, OnceAnswer, Page, Removal, SecretKeeper, Timeouts,
 };

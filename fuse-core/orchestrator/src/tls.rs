@@ -9,7 +9,7 @@ use rustls::{
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
     crypto::{WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, ServerName, UnixTime},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime},
 };
 
 use crate::model::CertificatePin;
@@ -17,7 +17,7 @@ use crate::model::CertificatePin;
 /// Whom a client believes.
 #[derive(Debug)]
 #[cfg_attr(
-    not(all(feature = "postgres", feature = "remote")),
+    not(all(feature = "connect", feature = "postgres", feature = "remote")),
     allow(dead_code, reason = "each user has its own")
 )]
 pub(crate) enum Trust {
@@ -38,11 +38,26 @@ pub(crate) fn system_roots() -> RootCertStore {
     roots
 }
 
-/// The configuration of a client that believes `trust`.
+/// A certificate with its chain, and its key: what a client shows when it is asked who it is.
+pub(crate) type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+/// The configuration of a client that believes `trust` and does not say who it is.
 ///
 /// # Errors
 /// Why not, in words: there is no authority.
+#[cfg_attr(
+    not(any(feature = "postgres", feature = "remote")),
+    allow(dead_code, reason = "they are its users")
+)]
 pub(crate) fn client(trust: Trust) -> Result<ClientConfig, String> {
+    client_as(trust, None)
+}
+
+/// The configuration of a client that believes `trust`, and that shows `identity` when it is asked.
+///
+/// # Errors
+/// Why not, in words: there is no authority; the key does not fit the certificate.
+pub(crate) fn client_as(trust: Trust, identity: Option<Identity>) -> Result<ClientConfig, String> {
     let provider = Arc::new(ring::default_provider());
     let chain = |roots: RootCertStore| {
         WebPkiServerVerifier::builder_with_provider(roots.into(), Arc::clone(&provider))
@@ -56,12 +71,17 @@ pub(crate) fn client(trust: Trust) -> Result<ClientConfig, String> {
         Trust::Anybody => Rule::Anybody,
     };
     let verifier = Verifier { rule, algorithms: provider.signature_verification_algorithms };
-    Ok(ClientConfig::builder_with_provider(provider)
+    let client = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth())
+        .with_custom_certificate_verifier(Arc::new(verifier));
+    match identity {
+        None => Ok(client.with_no_client_auth()),
+        Some((chain, key)) => client
+            .with_client_auth_cert(chain, key)
+            .map_err(|error| format!("the certificate of the client cannot be used: {error}")),
+    }
 }
 
 #[derive(Debug)]

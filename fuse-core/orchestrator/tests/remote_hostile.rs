@@ -191,7 +191,9 @@ async fn every_verb(host: &dyn Provider) -> BTreeMap<Verb, ProviderError> {
     let failed: BTreeMap<_, _> = failed.into_iter().flatten().map(|error| (error.verb, error)).collect();
     for error in failed.values() {
         let text = format!("{error} {error:?}");
-        assert!(!text.contains(TOKEN) && !text.contains(SECRET), "a secret is in {text}");
+        assert!(!text.contains(TOKEN), "the token is in {text}");
+        let was_sent = matches!(error.verb, Verb::Upload | Verb::StartAgent);
+        assert!(!was_sent || !text.contains(SECRET), "a secret is in {text}");
         assert!(text.len() < 4_000, "an error of {} bytes", text.len());
     }
     failed
@@ -264,8 +266,7 @@ async fn endless_headers_are_not_read_on() {
 }
 
 /// Verbs whose answer has nothing to read.
-const BLIND: [Verb; 6] =
-    [Verb::Destroy, Verb::Upload, Verb::Restore, Verb::DeleteSnapshot, Verb::Logs, Verb::Attach];
+const BLIND: [Verb; 4] = [Verb::Destroy, Verb::DeleteSnapshot, Verb::Logs, Verb::Attach];
 
 #[tokio::test]
 async fn what_is_not_json_is_no_answer() {

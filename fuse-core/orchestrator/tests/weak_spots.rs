@@ -9,7 +9,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use common::{SOON, World, eventually, host, request};
 use fuse_orchestrator::{
-    Config, Delivery, Error, ErrorCode, HostRegistration, Orchestrator,
+    Config, ControlPlane, Delivery, Error, ErrorCode, HostRegistration,
     model::{
         Capacity, EnvironmentFilter, EnvironmentState, EventKind, ForkRequest, Healthcheck, HostState,
         Liveness, Observed, OwnerId, ProvisionRequest, ReasonCode, SnapshotRequest, VmName,
@@ -161,7 +161,7 @@ async fn spot_09_a_restart_without_memory_kills_no_vm() {
     let open = |owner: Option<&str>| {
         let owner = owner.map(|owner| OwnerId::new(owner).unwrap());
         let config = Config { reconcile_period: None, owner, ..Config::default() };
-        let builder = Orchestrator::builder().config(config).connector("stub", stub.clone());
+        let builder = ControlPlane::builder().config(config).connector("stub", stub.clone());
         let url = "stub://h1".to_owned();
         builder.default_host(HostRegistration { url, ..HostRegistration::default() }).open()
     };
@@ -200,7 +200,7 @@ async fn spot_10_two_control_planes_share_a_host_in_peace() {
     for name in ["one", "two"] {
         let config = Config { reconcile_period: None, ..Config::default() };
         let registration = HostRegistration { url: "stub://shared".into(), ..HostRegistration::default() };
-        let builder = Orchestrator::builder().config(config).connector("stub", stub.clone());
+        let builder = ControlPlane::builder().config(config).connector("stub", stub.clone());
         let fuse = builder.default_host(registration).open().await.unwrap();
         let id = fuse.provision(request(name)).await.unwrap().id.clone();
         fuse.wait_running(&id, SOON).await.unwrap();
@@ -337,7 +337,7 @@ async fn spot_19_slots_and_disk_are_what_the_host_says() {
     stub.add(StubHost::new("large", capacity));
     let config = Config { reconcile_period: None, ..Config::default() };
     let registration = HostRegistration { url: "stub://large".into(), ..HostRegistration::default() };
-    let builder = Orchestrator::builder().config(config).connector("stub", stub.clone());
+    let builder = ControlPlane::builder().config(config).connector("stub", stub.clone());
     let fuse = builder.default_host(registration).open().await.unwrap();
     for number in 0..300 {
         let mut wanted = request(&format!("t{number}"));

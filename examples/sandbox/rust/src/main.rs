@@ -20,7 +20,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let fuse = Orchestrator::open(&dir).await?;
     println!("control plane in {}, host default: stub (VMs in memory, no isolation)", dir.display());
 
-    let printer = tokio::spawn(print_events(fuse.events(fuse.newest_event())));
+    let printer = tokio::spawn(print_events(fuse.events(fuse.newest_event().await?)));
     live(&fuse).await?;
     printer.await?;
     Ok(fuse.close().await?)
@@ -58,7 +58,7 @@ async fn live(fuse: &Orchestrator) -> Result<(), Box<dyn Error>> {
     fuse.drain(&running.id).await?;
     for id in [&running.id, &fork.id] {
         fuse.destroy(id).await?;
-        let ended = fuse.get(id)?;
+        let ended = fuse.get(id).await?;
         println!("{id} is {} ({})", ended.state, ended.reason);
     }
     fuse.delete_snapshot(&snapshot.id).await?;

@@ -9,7 +9,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Config, Guard, HostRegistration, Inner, Orchestrator, SecretKeeper, events::EventHub, fleet::Fleet,
+    Config, ControlPlane, Guard, HostRegistration, Inner, SecretKeeper, events::EventHub, fleet::Fleet,
     locks::Locks, reconcile::SHORTEST_PERIOD, record, tasks::Tasks,
 };
 use crate::{
@@ -105,9 +105,11 @@ impl Builder {
     /// # Errors
     /// [`Error::Store`], also when another orchestrator acts on this store; [`Error::Secret`] for a durable store
     /// without a durable key; [`Error::Invalid`] for a configuration that makes no sense.
-    pub async fn open(self) -> Result<Orchestrator> {
-        let config = checked(self.config)?;
+    pub async fn open(self) -> Result<ControlPlane> {
         let durable = self.store.is_some();
+        let mut config = checked(self.config)?;
+        // A memory that forgets, under a name that stays: what runs under that name is ours.
+        config.readopt |= !durable && config.owner.is_some();
         let store = self.store.unwrap_or_else(|| Arc::new(MemoryStore::new()));
         let secrets = match self.secrets {
             Some(secrets) => secrets,
@@ -135,7 +137,7 @@ impl Builder {
             tasks: Tasks::new(),
         });
         let orchestrator =
-            Orchestrator { inner: Arc::clone(&inner), _guard: Arc::new(Guard(Arc::clone(&inner))) };
+            ControlPlane { inner: Arc::clone(&inner), _guard: Arc::new(Guard(Arc::clone(&inner))) };
         inner.load().await?;
         inner.watch_lease();
         inner.watch_house();
@@ -196,7 +198,7 @@ async fn identity(
     Ok(owner)
 }
 
-impl Orchestrator {
+impl ControlPlane {
     /// An orchestrator to be put together.
     pub fn builder() -> Builder {
         Builder::default()

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{Orchestrator, change::Change};
+use super::{ControlPlane, change::Change};
 use crate::{
     Error, RecordKind, Result,
     model::{DeadLetter, DeadLetterKind, EnvironmentId, Event, EventKind, SnapshotId, Subject, VmName},
 };
 
-impl Orchestrator {
+impl ControlPlane {
     /// All dead letters, by kind and entity.
     #[must_use]
     pub fn dead_letters(&self) -> Vec<DeadLetter> {

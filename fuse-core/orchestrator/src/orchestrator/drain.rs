@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use super::{Inner, Orchestrator, change::Change, state_event};
+use super::{ControlPlane, Inner, change::Change, state_event};
 use crate::{
     Error, Result,
     model::{Environment, EnvironmentId, EnvironmentState, EventKind, Reason, ReasonCode},
     provider::{ExecRequest, ProviderError, ProviderErrorKind, Verb},
 };
 
-impl Orchestrator {
+impl ControlPlane {
     /// Tells a running environment to end its work: it becomes `draining`, and its drain command runs.
     ///
     /// It is not destroyed for that; one that drains for longer than the limit is.

@@ -147,7 +147,7 @@ pub enum Delivery {
 ///
 /// Reading is safe to give up at any await: nothing is lost.
 #[derive(Debug)]
-pub struct Subscription {
+pub(crate) struct Reader {
     hub: Arc<EventHub>,
     newest: watch::Receiver<u64>,
     after: u64,
@@ -155,23 +155,17 @@ pub struct Subscription {
     ready: VecDeque<Arc<Event>>,
 }
 
-impl Subscription {
+impl Reader {
     pub(super) fn new(hub: Arc<EventHub>, after: u64, subject: Option<Subject>) -> Self {
         let newest = hub.newest.subscribe();
         Self { hub, newest, after, subject, ready: VecDeque::new() }
     }
 
-    /// The number of the last event that was looked at. A subscription from here on continues this one.
-    #[must_use]
-    pub const fn position(&self) -> u64 {
+    pub(crate) const fn position(&self) -> u64 {
         self.after
     }
 
-    /// The next event; waits for it. None when the orchestrator is gone.
-    ///
-    /// # Errors
-    /// [`Error::Store`](crate::Error::Store) when the log cannot be read; the next call tries again.
-    pub async fn next(&mut self) -> Result<Option<Delivery>> {
+    pub(crate) async fn next(&mut self) -> Result<Option<Delivery>> {
         loop {
             if let Some(delivery) = self.take_ready() {
                 return Ok(Some(delivery));
@@ -188,11 +182,7 @@ impl Subscription {
         }
     }
 
-    /// The next event, if there is one now.
-    ///
-    /// # Errors
-    /// As [`Subscription::next`].
-    pub async fn try_next(&mut self) -> Result<Option<Delivery>> {
+    pub(crate) async fn try_next(&mut self) -> Result<Option<Delivery>> {
         loop {
             if let Some(delivery) = self.take_ready() {
                 return Ok(Some(delivery));

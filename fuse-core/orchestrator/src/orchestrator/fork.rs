@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Inner, Orchestrator, change::Change, provision, vault::Vault};
+use super::{ControlPlane, Inner, change::Change, provision, vault::Vault};
 use crate::{
     Error, Result,
     model::{
@@ -15,7 +15,7 @@ use crate::{
 /// How long a snapshot is kept that was made for a fork.
 const KEEP_SEED: Duration = Duration::from_secs(24 * 3600);
 
-impl Orchestrator {
+impl ControlPlane {
     /// Forks a running environment: the new one begins with the disk of the source, on the same host, with
     /// credentials of its own. It is accepted when this returns and comes up in the background.
     ///

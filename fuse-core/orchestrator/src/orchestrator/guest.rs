@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
 
-use super::{Inner, Orchestrator, boot, boot::KeptLogs, change::Change, profile, record, tasks::Work};
+use super::{ControlPlane, Inner, boot, boot::KeptLogs, change::Change, profile, record, tasks::Work};
 use crate::{
     Error, Limit, Result,
     model::{Environment, EnvironmentId, EnvironmentState, Event, EventKind, Subject, Timestamp, VmName},
@@ -22,7 +22,7 @@ const EXEC_LONGEST: Duration = Duration::from_secs(600);
 /// The most bytes of one uploaded file.
 const UPLOAD_MOST: usize = 48 * 1024 * 1024;
 
-impl Orchestrator {
+impl ControlPlane {
     /// Runs a command in a running environment and waits for it. Its time is cut to 10 min; beyond its time it is
     /// killed and its exit code is 124.
     ///
@@ -43,10 +43,10 @@ impl Orchestrator {
         Ok(self.inner.call(host, Verb::Exec, vm.as_str(), limit, call).await?)
     }
 
-    /// Runs a command line with `sh -lc`, for at most 60 s. See [`Orchestrator::exec`].
+    /// Runs a command line with `sh -lc`, for at most 60 s. See [`ControlPlane::exec`].
     ///
     /// # Errors
-    /// As [`Orchestrator::exec`].
+    /// As [`ControlPlane::exec`].
     pub async fn exec_shell(&self, id: &EnvironmentId, line: &str) -> Result<ExecOutput> {
         self.exec(id, ExecRequest::shell(line, EXEC_DEFAULT)).await
     }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Inner, Orchestrator, change::Change, fleet::Entry};
+use super::{ControlPlane, Inner, change::Change, fleet::Entry};
 use crate::{
     Error, Problem, RecordKind, Result,
     model::{
@@ -45,7 +45,7 @@ pub enum Removal {
     Forced,
 }
 
-impl Orchestrator {
+impl ControlPlane {
     /// Registers a host, or registers it again: then its record keeps its age, its cordon and everything on it.
     ///
     /// # Errors
@@ -77,7 +77,14 @@ impl Orchestrator {
         let (inner, id) = (Arc::clone(&self.inner), id.clone());
         let work = async move {
             let event = Event::new(inner.now(), kind, Subject::Host(id.clone()));
-            inner.change_host(&id, |host| host.state = state, Some(event)).await
+            let set = |host: &mut Host| {
+                host.state = state;
+                if state == HostState::Active {
+                    // Whoever takes new environments is not being emptied.
+                    host.drain = None;
+                }
+            };
+            inner.change_host(&id, set, Some(event)).await
         };
         self.inner.finish(work).await
     }
@@ -136,6 +143,7 @@ impl Inner {
             arch,
             certificate: registration.certificate,
             state: known.as_ref().map_or(HostState::Active, |known| known.value.state),
+            drain: known.as_ref().and_then(|known| known.value.drain),
             liveness: HostLiveness {
                 state: Liveness::Ready,
                 since: now,

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use secrecy::SecretString;
 
-use super::{Inner, Orchestrator, change::Change};
+use super::{ControlPlane, Inner, change::Change};
 use crate::{
     Error, RecordKind, Result,
     model::{ApiKeyId, Event, EventKind, Subject},
@@ -14,7 +14,7 @@ use crate::{
 /// How exact the time of the last use is.
 const LAST_USE_STEP: Duration = Duration::from_secs(60);
 
-impl Orchestrator {
+impl ControlPlane {
     /// Makes an API key of 256 random bits. An empty set of scopes means read and write.
     ///
     /// # Errors

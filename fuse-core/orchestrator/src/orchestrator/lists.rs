@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{Inner, Orchestrator, events::Subscription};
+use super::{ControlPlane, Inner, events::Reader};
 use crate::{
-    Error, RecordKind, Result,
+    Error, RecordKind, Result, Subscription,
     model::{
         Environment, EnvironmentFilter, EnvironmentId, EnvironmentState, Host, HostId, Liveness, Observed,
         Snapshot, SnapshotFilter, SnapshotId, Subject, Teardown, Timestamp,
@@ -63,7 +63,7 @@ fn size(limit: Option<usize>) -> usize {
     limit.filter(|limit| *limit > 0).unwrap_or(PAGE_DEFAULT).min(PAGE_MOST)
 }
 
-impl Orchestrator {
+impl ControlPlane {
     /// One environment; also one that ended, while its record is kept.
     ///
     /// # Errors
@@ -180,13 +180,13 @@ impl Orchestrator {
     /// Events from after the sequence number `after` on, for ever: 0 replays everything that is kept.
     #[must_use]
     pub fn events(&self, after: u64) -> Subscription {
-        Subscription::new(Arc::clone(&self.inner.hub), after, None)
+        Reader::new(Arc::clone(&self.inner.hub), after, None).into()
     }
 
     /// Events about one thing, from after the sequence number `after` on.
     #[must_use]
     pub fn events_about(&self, subject: Subject, after: u64) -> Subscription {
-        Subscription::new(Arc::clone(&self.inner.hub), after, Some(subject))
+        Reader::new(Arc::clone(&self.inner.hub), after, Some(subject)).into()
     }
 
     /// Events about one environment, from now on.

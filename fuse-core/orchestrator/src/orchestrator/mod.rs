@@ -1,31 +1,37 @@
-//! The orchestrator: intent made durable, then made fact.
+//! The control plane: intent made durable, then made fact.
 //!
-//! See [`Orchestrator`].
+//! See [`ControlPlane`].
 
-mod blocking;
 mod boot;
 mod builder;
 mod change;
 mod config;
 mod deadletters;
-mod drain;
 #[cfg(feature = "sled")]
-mod embedded;
+mod directory;
+mod drain;
+mod evacuate;
 mod events;
 mod fleet;
 mod fork;
 mod guest;
+mod health;
 mod hosts;
 mod housekeeping;
 mod keys;
 mod lists;
 mod locks;
+mod logs;
+mod once;
 mod profile;
 mod provision;
+mod readopt;
 mod reconcile;
 mod record;
 mod recover;
 mod remove;
+mod resolve;
+mod services;
 mod snapshots;
 mod tasks;
 mod vault;
@@ -46,12 +52,16 @@ use crate::{
     store::{Lease, SharedStore, StoreError},
 };
 
-pub use blocking::BlockingOrchestrator;
 pub use builder::Builder;
 pub use config::{Config, Timeouts};
-pub use events::{Delivery, Subscription};
+pub use evacuate::HostDrainProgress;
+pub use events::Delivery;
+pub(crate) use events::Reader;
 pub use hosts::{HostRegistration, Removal};
 pub use lists::{CursorError, Page};
+pub(crate) use logs::Follower;
+pub use once::{Once, OnceAnswer};
+pub(crate) use provision::boot_failure;
 pub use reconcile::HostReport;
 pub use vault::SecretKeeper;
 
@@ -61,28 +71,32 @@ use fleet::{Entry, Fleet};
 use locks::Locks;
 use tasks::Tasks;
 
-/// The control plane of a fleet: cheap to clone, safe to use from many tasks at once.
+/// The control plane of a fleet, in this process: cheap to clone, safe to use from many tasks at once.
+///
+/// [`ControlPlane`](crate::ControlPlane) is what programs use, and serves a control plane in this process as well as
+/// one behind the REST API. This type has in addition what only the process that acts can do: who a key belongs to,
+/// looking at the hosts now, credentials, figures. What it knows it tells at once, without waiting.
 ///
 /// Every change that a method makes is durable when the method returns, and is finished in the background even when
 /// the method's future is dropped: a caller that goes away loses the answer, not the environment.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
-/// use fuse_orchestrator::{Orchestrator, model::{ProvisionRequest, TaskId}};
+/// use fuse_orchestrator::{ControlPlane, model::{ProvisionRequest, TaskId}};
 ///
-/// let fuse = Orchestrator::in_memory().await?;
-/// let accepted = fuse.provision(ProvisionRequest::new(TaskId::new("t1")?)).await?;
-/// let running = fuse.wait_running(&accepted.id, std::time::Duration::from_secs(10)).await?;
-/// let output = fuse.exec_shell(&running.id, "echo hello").await?;
-/// assert_eq!(output.stdout, b"hello\n");
-/// fuse.destroy(&running.id).await?;
-/// # fuse.close().await?;
+/// let plane = ControlPlane::in_memory().await?;
+/// let accepted = plane.provision(ProvisionRequest::new(TaskId::new("t1")?)).await?;
+/// assert_eq!(plane.get(&accepted.id)?.task_id, accepted.task_id);
+/// for (host, report) in plane.reconcile().await? {
+///     println!("{host}: {report:?}");
+/// }
+/// plane.close().await?;
 /// # Ok::<(), fuse_orchestrator::Error>(())
 /// # })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone)]
-pub struct Orchestrator {
+pub struct ControlPlane {
     inner: Arc<Inner>,
     /// Ends the background work when the last clone goes.
     _guard: Arc<Guard>,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{
-    Inner, Orchestrator,
+    ControlPlane, Inner,
     boot::{self, Boot},
     change::Change,
     fleet::Entry,
@@ -28,16 +28,21 @@ use crate::{
 /// The answer that is kept for an idempotency key.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct KeptAnswer {
-    digest: String,
-    environment_id: EnvironmentId,
+    pub(super) digest: String,
+    /// What a provision made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) environment_id: Option<EnvironmentId>,
+    /// The answer to other work, sealed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) answer: Option<String>,
     pub(super) created_at: Timestamp,
 }
 
-impl Orchestrator {
+impl ControlPlane {
     /// Accepts a request: checks it, chooses a host, reserves the capacity, and makes all of it durable.
     ///
     /// The answer is the environment in state `provisioning`; it comes up in the background. Wait for it with
-    /// [`Orchestrator::wait_running`], or follow its events.
+    /// [`ControlPlane::wait_running`], or follow its events.
     ///
     /// # Errors
     /// [`Error::Invalid`], [`Error::TooLarge`]; [`Error::TaskTaken`] when the task has a live environment;
@@ -51,7 +56,7 @@ impl Orchestrator {
     /// The same, once for each key: an equal request with the same key gets the environment that the first one made.
     ///
     /// # Errors
-    /// As [`Orchestrator::provision`], and [`Error::KeyReused`] when the key was used for another request.
+    /// As [`ControlPlane::provision`], and [`Error::KeyReused`] when the key was used for another request.
     pub async fn provision_once(
         &self,
         key: &IdempotencyKey,
@@ -75,11 +80,7 @@ impl Orchestrator {
                 match environment.state {
                     EnvironmentState::Running => return Ok(environment),
                     EnvironmentState::Provisioning => {}
-                    _ => {
-                        let script_timeout = environment.reason.text.contains(boot::SCRIPT_TIMEOUT);
-                        let why = environment.reason.to_string();
-                        return Err(Error::BootFailed { id: id.clone(), why, script_timeout });
-                    }
+                    _ => return Err(boot_failure(&environment)),
                 }
                 if events.next().await?.is_none() {
                     return Err(Error::Closed { why: "it was closed".to_owned() });
@@ -90,6 +91,12 @@ impl Orchestrator {
             .await
             .unwrap_or_else(|_| Err(Error::Timeout { what: format!("the boot of vm {id}"), after: limit }))
     }
+}
+
+/// Why an environment that was waited for does not come to run.
+pub(crate) fn boot_failure(environment: &Environment) -> Error {
+    let script_timeout = environment.reason.text.contains(boot::SCRIPT_TIMEOUT);
+    Error::BootFailed { id: environment.id.clone(), why: environment.reason.to_string(), script_timeout }
 }
 
 impl Inner {
@@ -121,10 +128,11 @@ impl Inner {
         if self.now().since(kept.created_at) > self.config.keep_idempotency {
             return Ok(None);
         }
+        let Some(environment_id) = kept.environment_id else { return Ok(None) };
         if kept.digest != digest {
-            return Err(Error::KeyReused { key: key.to_string(), environment_id: kept.environment_id });
+            return Err(Error::KeyReused { key: key.to_string(), environment_id });
         }
-        Ok(Some(self.environment(&kept.environment_id)?.value))
+        Ok(Some(self.environment(&environment_id)?.value))
     }
 
     async fn provision(
@@ -200,8 +208,12 @@ impl Inner {
         digest: String,
         environment: &Environment,
     ) -> Result<Change> {
-        let answer =
-            KeptAnswer { digest, environment_id: environment.id.clone(), created_at: environment.created_at };
+        let answer = KeptAnswer {
+            digest,
+            environment_id: Some(environment.id.clone()),
+            answer: None,
+            created_at: environment.created_at,
+        };
         let body = record::encode("idempotency", key.as_str(), &answer)?;
         // An answer that is there still is one whose time is over; the revision keeps two of us apart.
         let found = self.store.get(Kind::Idempotency, key.as_str()).await?;

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Inner, Orchestrator, boot, change::Change, no_answer, state_event, tasks::Work};
+use super::{ControlPlane, Inner, boot, change::Change, no_answer, state_event, tasks::Work};
 use crate::{
     Error, RecordKind, Result,
     model::{
@@ -16,7 +16,7 @@ use crate::{
 /// When a VM whose creation may still be on its way is removed once more.
 pub(super) const SECOND_LOOK: Duration = Duration::from_secs(60);
 
-impl Orchestrator {
+impl ControlPlane {
     /// Destroys an environment, from whatever state, and waits until its VM is gone.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Inner, Orchestrator, boot, change::Change, fleet::Entry, profile, tasks::Work};
+use super::{ControlPlane, Inner, boot, change::Change, fleet::Entry, profile, tasks::Work};
 use crate::{
     Error, RecordKind, Result,
     model::{
@@ -13,7 +13,7 @@ use crate::{
     provider::{Provider, ProviderErrorKind, SnapshotFacts, SnapshotVmRequest, Verb},
 };
 
-impl Orchestrator {
+impl ControlPlane {
     /// Takes a snapshot of a running environment, and waits until it is ready.
     ///
     /// # Errors

@@ -10,7 +10,7 @@
 //! | GET /v1/vm?prefix=&owner= | | [`VmList`] |
 //! | GET /v1/vm/{id} | | [`Vm`]; 404 |
 //! | DELETE /v1/vm/{id} | | 204; 404 |
-//! | POST /v1/vm/{id}/upload | [`Upload`] | `{"ok":true}` |
+//! | POST /v1/vm/{id}/upload | [`Upload`] | [`Done`] |
 //! | POST /v1/vm/{id}/exec | [`Exec`] | [`ExecAnswer`] |
 //! | POST /v1/vm/{id}/exec/stream * | [`Exec`] | 200 frames of [`crate::attach`]: stdout, stderr, exit |
 //! | POST /v1/vm/{id}/start-agent | [`StartAgent`] | [`StartAgentAnswer`] |
@@ -19,7 +19,7 @@
 //! | POST /v1/vm/{id}/snapshot | [`TakeSnapshot`] | [`AgentSnapshot`] |
 //! | GET /v1/vm/{id}/snapshots | | [`SnapshotList`], oldest first, also when the VM is gone |
 //! | DELETE /v1/vm/{id}/snapshots/{sid} * | | 204; 404 |
-//! | POST /v1/vm/{id}/restore | [`Restore`] | `{"ok":true}` |
+//! | POST /v1/vm/{id}/restore | [`Restore`] | [`Done`] |
 //! | POST /v1/vm/{id}/fork | [`Fork`] | [`Vm`] |
 //!
 //! # Extensions
@@ -165,6 +165,14 @@ impl std::fmt::Debug for Upload {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Upload({:?}, {} bytes of base64)", self.path, self.content_b64.len())
     }
+}
+
+/// The answer of what has nothing else to answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Done {
+    /// Always true.
+    pub ok: bool,
 }
 
 /// A command.

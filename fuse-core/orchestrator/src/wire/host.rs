@@ -317,6 +317,7 @@ impl TryFrom<Host> for model::Host {
             updated_at: wire.updated_at,
             warnings: wire.warnings,
             certificate,
+            drain: None,
         })
     }
 }

@@ -10,7 +10,7 @@
 use std::{sync::Arc, time::Duration};
 
 use fuse_orchestrator::{
-    Config, HostRegistration, Orchestrator,
+    Config, ControlPlane, HostRegistration,
     model::{EnvironmentId, EnvironmentState, HostId, ProvisionRequest, Reason, TaskId},
     provider::stub::{StubConnector, StubHost},
     secrets::KeyRing,
@@ -20,7 +20,7 @@ use fuse_orchestrator::{
 pub const SOON: Duration = Duration::from_secs(20);
 
 pub struct World {
-    pub fuse: Orchestrator,
+    pub fuse: ControlPlane,
     pub stub: Arc<StubConnector>,
     pub config: Config,
     store: SharedStore,
@@ -83,8 +83,8 @@ async fn open(
     store: &SharedStore,
     keys: &Arc<KeyRing>,
     stub: &Arc<StubConnector>,
-) -> Orchestrator {
-    Orchestrator::builder()
+) -> ControlPlane {
+    ControlPlane::builder()
         .config(config.clone())
         .store(Arc::clone(store))
         .secrets(Arc::clone(keys) as _)

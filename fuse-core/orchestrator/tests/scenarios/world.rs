@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use fuse_orchestrator::{
-    Config, HostRegistration, Orchestrator,
+    Config, ControlPlane, HostRegistration,
     model::{Capacity, HostId, OwnerId},
     provider::stub::{StubConnector, StubHost},
     scheduler::Policy,
@@ -13,7 +13,7 @@ use fuse_orchestrator::{
 use serde_json::Value;
 
 pub struct World {
-    pub fuse: Orchestrator,
+    pub fuse: ControlPlane,
     pub stub: Arc<StubConnector>,
     store: SharedStore,
     keys: Arc<KeyRing>,
@@ -85,8 +85,8 @@ async fn build(
     store: &SharedStore,
     keys: &Arc<KeyRing>,
     stub: &Arc<StubConnector>,
-) -> Result<Orchestrator, String> {
-    Orchestrator::builder()
+) -> Result<ControlPlane, String> {
+    ControlPlane::builder()
         .config(config.clone())
         .store(Arc::clone(store))
         .secrets(Arc::clone(keys) as _)

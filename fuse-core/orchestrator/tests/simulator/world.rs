@@ -7,7 +7,7 @@ use std::{
 };
 
 use fuse_orchestrator::{
-    Config, Delivery, Error, HostRegistration, Orchestrator, Removal,
+    Config, ControlPlane, Delivery, Error, HostRegistration, Removal,
     model::{
         Capacity, Clock, Environment, EnvironmentFilter, EnvironmentId, EnvironmentState, Event, ForkRequest,
         Host, HostId, ProvisionRequest, SnapshotId, SnapshotRequest, SnapshotState, Subject, TaskId,
@@ -62,7 +62,7 @@ pub struct World {
     trace: Option<Vec<String>>,
     store: Arc<MemoryStore>,
     connection: Arc<SimStore>,
-    fuse: Orchestrator,
+    fuse: ControlPlane,
     hosts: Vec<Arc<WatchedHost>>,
     watch: SharedWatch,
     clients: JoinSet<()>,
@@ -660,10 +660,10 @@ async fn open(
     hosts: &[Arc<WatchedHost>],
     seed: u64,
     wall: Timestamp,
-) -> Orchestrator {
+) -> ControlPlane {
     let clock = SimClock { start: Instant::now(), wall };
     let hosts = hosts.iter().map(|host| (host.name.clone(), Arc::clone(host))).collect();
-    Orchestrator::builder()
+    ControlPlane::builder()
         .config(config())
         .store(Arc::clone(connection) as Arc<dyn Store>)
         .clock(Arc::new(clock))
@@ -674,12 +674,12 @@ async fn open(
         .unwrap()
 }
 
-async fn register(fuse: &Orchestrator, name: &str) -> Result<Host, Error> {
+async fn register(fuse: &ControlPlane, name: &str) -> Result<Host, Error> {
     let registration = HostRegistration { url: format!("sim://{name}"), ..HostRegistration::default() };
     fuse.register_host(&HostId::new(name)?, registration).await
 }
 
-fn environments(fuse: &Orchestrator, state: Option<EnvironmentState>) -> Vec<Arc<Environment>> {
+fn environments(fuse: &ControlPlane, state: Option<EnvironmentState>) -> Vec<Arc<Environment>> {
     let filter = EnvironmentFilter { state, ..EnvironmentFilter::default() };
     let (mut all, mut cursor) = (Vec::new(), None);
     loop {
@@ -692,12 +692,12 @@ fn environments(fuse: &Orchestrator, state: Option<EnvironmentState>) -> Vec<Arc
     }
 }
 
-fn hosts(fuse: &Orchestrator) -> Vec<Host> {
+fn hosts(fuse: &ControlPlane) -> Vec<Host> {
     fuse.hosts(Some(200), None).unwrap().items
 }
 
 /// What the records take of each host.
-fn sums(fuse: &Orchestrator) -> BTreeMap<HostId, Capacity> {
+fn sums(fuse: &ControlPlane) -> BTreeMap<HostId, Capacity> {
     let mut sums: BTreeMap<HostId, Capacity> = BTreeMap::new();
     for environment in environments(fuse, None) {
         let sum = sums.entry(environment.host_id.clone()).or_default();

@@ -18,7 +18,7 @@ use crate::{
         FileUpload, ForkVmRequest, HostFacts, LogChunk, LogSource, Provider, ProviderError,
         ProviderErrorKind as Kind, ProviderResult, SnapshotFacts, SnapshotVmRequest, Verb, VmFacts,
         agent_api::{
-            AgentCapacity, AgentSnapshot, Fork, LOG_START, Restore, SnapshotList, StartAgentAnswer,
+            AgentCapacity, AgentSnapshot, Done, Fork, LOG_START, Restore, SnapshotList, StartAgentAnswer,
             TakeSnapshot, Vm, VmList,
         },
     },
@@ -37,11 +37,6 @@ impl RemoteHost {
     pub(super) fn new(client: Client, backend: &str) -> Self {
         let backend = if backend.is_empty() { "firecracker" } else { backend };
         Self { client, backend: backend.to_owned(), abilities: Mutex::default() }
-    }
-
-    fn known(&self) -> Option<Abilities> {
-        let abilities = self.abilities.lock().unwrap_or_else(PoisonError::into_inner);
-        abilities.map(|(abilities, _)| abilities)
     }
 
     fn learn(&self, abilities: Abilities) {
@@ -100,6 +95,14 @@ impl RemoteHost {
         })
     }
 
+    /// Asks for something whose answer says no more than that it is done.
+    async fn done(&self, call: &Call<'_>) -> ProviderResult<()> {
+        match self.client.json::<Done>(call).await? {
+            Done { ok: true } => Ok(()),
+            Done { ok: false } => Err(self.client.senseless(call, "the answer does not say that it is done")),
+        }
+    }
+
     fn snapshot_of(&self, call: &Call<'_>, answer: AgentSnapshot) -> ProviderResult<SnapshotFacts> {
         if answer.snapshot_id.is_empty() {
             return Err(self.client.senseless(call, "the answer names no snapshot"));
@@ -146,12 +149,12 @@ impl Provider for RemoteHost {
         &self.backend
     }
 
-    fn starts_workloads(&self) -> bool {
-        self.known().is_none_or(|abilities| abilities.command)
+    async fn starts_workloads(&self) -> bool {
+        self.abilities().await.is_ok_and(|abilities| abilities.command)
     }
 
-    fn starts_services(&self) -> bool {
-        self.known().is_some_and(|abilities| abilities.services)
+    async fn starts_services(&self) -> bool {
+        self.abilities().await.is_ok_and(|abilities| abilities.services)
     }
 
     async fn probe(&self) -> ProviderResult<HostFacts> {
@@ -208,7 +211,7 @@ impl Provider for RemoteHost {
             .json(&body)
             .hide(translate::secrets_of(file, &body))
             .repeatable();
-        self.client.send(&call).await.map(drop)
+        self.done(&call).await
     }
 
     async fn exec(&self, vm: &VmName, request: &ExecRequest) -> ProviderResult<ExecOutput> {
@@ -249,6 +252,11 @@ impl Provider for RemoteHost {
             }
             answer => answer?,
         };
+        if !answer.ok {
+            return Err(self
+                .client
+                .senseless(&ask("start-agent"), "the answer does not say that it is done"));
+        }
         let endpoints = answer.endpoints.into_iter();
         Ok(endpoints.map(|e| GuestEndpoint { name: e.name, url: e.url, port: e.port }).collect())
     }
@@ -263,7 +271,7 @@ impl Provider for RemoteHost {
         for word in &request.argv {
             call = call.query("cmd", word);
         }
-        attach::terminal(&self.client, &call).await
+        attach::open_terminal(&self.client, &call).await
     }
 
     async fn logs(&self, vm: &VmName, source: LogSource, limit: usize) -> ProviderResult<Vec<u8>> {
@@ -305,7 +313,7 @@ impl Provider for RemoteHost {
         let name = vm.as_str();
         let body = Restore { snapshot_id: artifact.to_owned(), include_ram: false };
         let call = self.post(Verb::Restore, name, &["v1", "vm", name, "restore"]).json(&body);
-        self.client.send(&call).await.map(drop)
+        self.done(&call).await
     }
 
     async fn fork(&self, request: &ForkVmRequest) -> ProviderResult<VmFacts> {

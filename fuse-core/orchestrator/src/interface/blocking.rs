@@ -6,8 +6,8 @@ use std::{future::Future, ops::Deref};
 
 use tokio::runtime::{Builder, Runtime};
 
-use super::{Delivery, Orchestrator, Subscription};
-use crate::{Error, Result};
+use super::{LogStream, Orchestrator, Subscription};
+use crate::{Delivery, Error, Result};
 
 /// An [`Orchestrator`] with a runtime of its own, for programs that have none.
 ///
@@ -65,6 +65,15 @@ impl BlockingOrchestrator {
         Self::new(Orchestrator::open(dir))
     }
 
+    /// As [`Orchestrator::connect`].
+    ///
+    /// # Errors
+    /// As [`Orchestrator::connect`].
+    #[cfg(feature = "connect")]
+    pub fn connect(url: &str, token: Option<secrecy::SecretString>) -> Result<Self> {
+        Self::new(Orchestrator::connect(url, token))
+    }
+
     /// Waits for a call.
     pub fn wait<T>(&self, call: impl Future<Output = T>) -> T {
         self.runtime.block_on(call)
@@ -76,6 +85,14 @@ impl BlockingOrchestrator {
     /// As [`Subscription::next`].
     pub fn next_event(&self, subscription: &mut Subscription) -> Result<Option<Delivery>> {
         self.wait(subscription.next())
+    }
+
+    /// Waits for the next piece of a log.
+    ///
+    /// # Errors
+    /// As [`LogStream::next`].
+    pub fn next_log(&self, log: &mut LogStream) -> Result<Option<String>> {
+        self.wait(log.next())
     }
 
     /// As [`Orchestrator::close`].

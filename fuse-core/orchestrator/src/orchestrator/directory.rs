@@ -2,14 +2,14 @@
 
 use std::{path::Path, sync::Arc};
 
-use super::{HostRegistration, Orchestrator};
+use super::{ControlPlane, HostRegistration};
 use crate::{
     Result,
     secrets::KeyRing,
     store::{SharedStore, SledStore},
 };
 
-impl Orchestrator {
+impl ControlPlane {
     /// An orchestrator whose state is in the directory `dir`: a sled store below `state`, and the key of its secrets
     /// in the file `key` of mode 0600. Both are made when they are not there. One process at a time can have it open.
     ///
