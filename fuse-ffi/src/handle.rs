@@ -300,6 +300,11 @@ pub(crate) fn free_call(
     error: crate::text::ErrorBuffer,
     work: impl FnOnce() -> Result<(), Failed>,
 ) -> fuse_status_t {
+    #[cfg(feature = "flight")]
+    if !crate::flight::has_memory() {
+        error.write(&"there is no memory yet: call fuse_arena_give first");
+        return FUSE_ERR_OUT_OF_MEMORY;
+    }
     match firewall::catch(work) {
         Ok(Ok(())) => FUSE_OK,
         Ok(Err(failed)) => {

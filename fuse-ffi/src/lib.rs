@@ -27,6 +27,8 @@ mod artifact;
 mod crossing;
 mod finalizer;
 mod firewall;
+#[cfg(feature = "flight")]
+mod flight;
 mod graveyard;
 mod hal;
 mod handle;
@@ -43,6 +45,8 @@ mod version;
 pub use app::*;
 pub use artifact::*;
 pub use finalizer::fuse_finalizer_t;
+#[cfg(feature = "flight")]
+pub use flight::*;
 pub use hal::*;
 pub use handle::fuse_last_error;
 #[cfg(feature = "full")]

@@ -172,6 +172,11 @@ impl Platform for HostPlatform {
         self.table.quota_arm.is_some() || self.table.flags & FUSE_PLATFORM_OWN_QUOTA_TIMER != 0
     }
 
+    #[cfg(feature = "flight")]
+    fn memory_ledger(&self) -> Option<&'static dyn fuse_edge::platform::MemoryLedger> {
+        Some(crate::flight::memory_ledger())
+    }
+
     fn code_memory(&self) -> Option<Arc<dyn CodeMemory>> {
         let (publish, unpublish) = (self.table.code_publish?, self.table.code_unpublish?);
         let alignment = match self.table.code_alignment {

@@ -127,7 +127,7 @@ unsafe impl Crossing for fuse_runtime_config_t {
 impl fuse_runtime_config_t {
     /// # Safety
     /// `app` is null or a handle.
-    unsafe fn resolve(&self) -> Result<RuntimeConfig, Failed> {
+    pub(crate) unsafe fn resolve(&self) -> Result<RuntimeConfig, Failed> {
         let application = if self.app.is_null() {
             self.application()?
         } else {

@@ -1,2 +1,28 @@
 //! Runs microVMs on one host.
+//!
+//! A [`HostAgent`] boots, snapshots, forks and destroys virtual machines. It is a library first: an embedder drives it
+//! in process through [`LocalProvider`], the orchestrator's provider for this machine; the daemon `fuse-host-agent`
+//! puts the HTTP contract ([`http`]) on top.
+//!
+//! The parts, from data to effects:
+//!
+//! - [`store`]: what is kept on disk: VM records, snapshots with the SHA-256 of every file, images.
+//! - [`driver`]: how one VMM is driven. Firecracker and QEMU are behind one trait.
+//! - [`net`]: addresses, firewall rules as text, and what puts them into the kernel.
+//! - [`agent`]: all of it together: the verbs, a lock for each VM, adoption after a restart, the watch over processes.
+//! - [`transfer`]: snapshots that move between hosts.
+//! - [`http`] and [`provider`]: the two doors.
 #![forbid(unsafe_code)]
+
+pub mod agent;
+mod config;
+pub mod driver;
+mod error;
+pub mod net;
+pub mod provider;
+pub mod store;
+pub mod system;
+
+pub use config::{Config, DriverConfig, NetworkConfig};
+pub use error::{Error, ErrorKind, Result};
+pub use provider::{LocalConnector, LocalProvider};

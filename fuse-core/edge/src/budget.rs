@@ -16,21 +16,21 @@ use crate::policy::{PAGE_BYTES, Policy};
 use crate::runtime::RuntimeConfig;
 
 /// A runtime without modules, beside its log.
-const RUNTIME: u64 = 20 * 1024;
+const RUNTIME: u64 = 10 * 1024;
 /// A place for a module: in the schedule, its queues and lists, and the report of a tick.
-const PLACE: u64 = 1024;
+const PLACE: u64 = 640;
 /// One function of a host group, as the runtime keeps it.
 const FUNCTION: u64 = 1536;
 /// An engine with its linker and the built-in imports.
-const ENGINE: u64 = 24 * 1024;
+const ENGINE: u64 = 20 * 1024;
 /// One function of a host group in one linker.
-const IMPORT: u64 = 768;
+const IMPORT: u64 = 3 * 1024;
 /// What every module takes beside the parts below.
-const MODULE: u64 = 14 * 1024;
+const MODULE: u64 = 12 * 1024;
 /// What every instance takes beside its memory, tables and globals.
-const INSTANCE: u64 = 8 * 1024;
+const INSTANCE: u64 = 6 * 1024;
 /// Bytes of memory for each byte of what the compiler noted about a module (types, functions, globals, exports).
-const MODULE_PER_INFO: u64 = 40;
+const MODULE_PER_INFO: u64 = 44;
 const INSTANCE_PER_INFO: u64 = 16;
 /// One element of a table.
 const ELEMENT: u64 = 16;
@@ -137,7 +137,7 @@ fn info_bytes(elf: &[u8]) -> Option<u64> {
 /// let artifact = compile(br#"(module (func (export "module_step")))"#, &CompileOptions::default())?;
 /// let mut plan = MemoryPlan::new(&RuntimeConfig::default(), 0, 0, 1);
 /// let alone = plan.bytes();
-/// plan.add(&artifact, &Policy::default())?;
+/// assert!(plan.add(&artifact, &Policy::default()));
 /// assert!(plan.bytes() > alone + artifact.len() as u64);
 /// # }
 /// # Ok::<(), fuse_edge::Error>(())
@@ -166,19 +166,16 @@ impl MemoryPlan {
         }
     }
 
-    /// Adds a module.
-    ///
-    /// # Errors
-    /// [`InvalidArg`](crate::ErrorKind::InvalidArg) when the bytes are not an artifact.
-    pub fn add(&mut self, artifact: &[u8], policy: &Policy) -> Result<()> {
-        let budget = ModuleBudget::of(artifact, policy, self.code_alignment)
-            .ok_or_else(|| Error::invalid("a plan takes artifacts; `fuse module compile` makes them"))?;
+    /// Adds a module. `false` when the bytes are not an artifact: nothing is added then.
+    #[must_use]
+    pub fn add(&mut self, artifact: &[u8], policy: &Policy) -> bool {
+        let Some(budget) = ModuleBudget::of(artifact, policy, self.code_alignment) else { return false };
         if !core::mem::replace(&mut self.engines[budget.engine], true) {
             self.bytes += engine_bytes(self.functions);
         }
         self.bytes += budget.bytes();
         self.largest = self.largest.max(budget.bytes());
-        Ok(())
+        true
     }
 
     /// Adds room to update or restart any one of the modules while the others stay: the old one is dropped only when

@@ -44,6 +44,6 @@ pub use connect::{Connect, Connection, ConnectionLimits, Transport, TransportErr
 pub use error::{Error, ErrorCode, IllegalTransition, Limit, Problem, RecordKind, RemoteError, Result};
 pub use interface::{BlockingOrchestrator, LogStream, Orchestrator, Subscription};
 pub use orchestrator::{
-    Builder, Config, ControlPlane, CursorError, Delivery, HostRegistration, HostReport, Once, OnceAnswer,
-    Page, Removal, SecretKeeper, Timeouts,
+    Builder, Config, ControlPlane, CursorError, Delivery, HostDrainProgress, HostRegistration, HostReport,
+    Once, OnceAnswer, Page, Removal, SecretKeeper, Timeouts,
 };

@@ -83,6 +83,6 @@ mod tests {
         assert_eq!(may(&key(&[Scope::Read, Scope::Write])), [true, true, false, false]);
         assert_eq!(may(&key(&[Scope::Admin])), [true, true, true, false]);
         let refused = key(&[Scope::Read]).check(Access::Admin).unwrap_err();
-        assert_eq!((refused.status.as_u16(), refused.code), (403, "unauthorized"));
+        assert_eq!((refused.status.as_u16(), &*refused.code), (403, "unauthorized"));
     }
 }

@@ -98,6 +98,18 @@ pub enum HealthState {
     Failing,
 }
 
+impl HealthState {
+    /// The name on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Passing => "passing",
+            Self::Failing => "failing",
+        }
+    }
+}
+
 /// The last verdict of a health check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {

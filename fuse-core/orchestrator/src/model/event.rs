@@ -87,6 +87,10 @@ kinds! {
     HostCordoned = "host.cordoned",
     /// A host takes new environments again.
     HostUncordoned = "host.uncordoned",
+    /// A host is being emptied.
+    HostDraining = "host.draining",
+    /// A host that was to be emptied has no environment any more.
+    HostDrained = "host.drained",
     /// A host was removed.
     HostRemoved = "host.removed",
     /// A host answers (again).

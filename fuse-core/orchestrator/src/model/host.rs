@@ -78,6 +78,20 @@ pub struct HostLiveness {
     pub reason: Reason,
 }
 
+/// The order to empty a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostDrain {
+    /// When it was given.
+    pub since: Timestamp,
+    /// Seconds that the drain of one environment may take until it is destroyed all the same.
+    pub limit_seconds: u64,
+    /// How many environments the host had then.
+    pub environments: usize,
+    /// When the host was empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Timestamp>,
+}
+
 /// A host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Host {
@@ -101,6 +115,9 @@ pub struct Host {
     pub certificate: Option<CertificatePin>,
     /// What the operator wants of it.
     pub state: HostState,
+    /// The order to empty it, until it is taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<HostDrain>,
     /// Whether it answers.
     pub liveness: HostLiveness,
     /// What it has.

@@ -13,6 +13,7 @@ mod pin;
 mod reason;
 mod request;
 mod resources;
+pub(crate) mod service;
 mod snapshot;
 mod teardown;
 mod time;
@@ -23,7 +24,7 @@ pub use environment::{
     Environment, EnvironmentFilter, EnvironmentState, Health, HealthState, Observed, Phase, PhaseTimings,
 };
 pub use event::{Event, EventKind, Subject};
-pub use host::{Host, HostLiveness, HostState, Liveness};
+pub use host::{Host, HostDrain, HostLiveness, HostState, Liveness};
 pub use id::{
     ApiKeyId, EnvironmentId, HostId, IdError, IdempotencyKey, OwnerId, SnapshotId, TaskId, VmName, VmPrefix,
 };
@@ -35,4 +36,4 @@ pub use snapshot::{Snapshot, SnapshotFilter, SnapshotMode, SnapshotState};
 pub use teardown::{Attempts, Teardown, TeardownCause};
 pub use time::{Clock, SystemClock, Timestamp};
 
-pub(crate) use request::check_labels;
+pub(crate) use request::{Manifest, check_labels};

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     AgentSpec, Arch, EnvironmentId, Expose, GuestFile, Healthcheck, HostId, Resources, SnapshotId,
     SnapshotMode, TaskId,
+    service::{self, Services},
 };
 use crate::{Error, Limit, Problem, Result};
 
@@ -224,6 +225,7 @@ impl ProvisionRequest {
         }
         match self.manifest() {
             Ok(manifest) => {
+                service::check(manifest.services(), problems);
                 for name in manifest.secret_names() {
                     if !self.secrets.contains_key(name) {
                         problems.push(Problem::new(
@@ -250,9 +252,7 @@ impl ProvisionRequest {
             .map_err(|e| Problem::new("manifest_inline", format!("is not standard base64: {e}")))?;
         let json = String::from_utf8(bytes)
             .map_err(|e| Problem::new("manifest_inline", format!("is not UTF-8: {e}")))?;
-        let shape = serde_json::from_str(&json)
-            .map_err(|e| Problem::new("manifest_inline", format!("is not a manifest: {e}")))?;
-        Ok(Manifest { json, shape })
+        Manifest::parse(&json)
     }
 }
 
@@ -268,7 +268,7 @@ struct ManifestShape {
     #[serde(default)]
     machine: Machine,
     #[serde(default)]
-    services: BTreeMap<String, Service>,
+    services: Services,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -278,17 +278,11 @@ struct Machine {
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
-struct Service {
+pub(super) struct EnvValue {
     #[serde(default)]
-    env: BTreeMap<String, EnvValue>,
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-struct EnvValue {
+    pub(super) value: Option<String>,
     #[serde(default)]
-    value: Option<String>,
-    #[serde(default)]
-    secret: Option<String>,
+    pub(super) secret: Option<String>,
 }
 
 impl Manifest {
@@ -309,6 +303,18 @@ impl Manifest {
     #[must_use]
     pub fn has_services(&self) -> bool {
         !self.shape.services.is_empty()
+    }
+
+    /// The manifest of this text.
+    pub(crate) fn parse(json: &str) -> std::result::Result<Self, Problem> {
+        let shape = serde_json::from_str(json)
+            .map_err(|e| Problem::new("manifest_inline", format!("is not a manifest: {e}")))?;
+        Ok(Self { json: json.to_owned(), shape })
+    }
+
+    /// The services that it declares.
+    pub(crate) const fn services(&self) -> &Services {
+        &self.shape.services
     }
 
     fn secret_names(&self) -> impl Iterator<Item = &str> {
@@ -452,7 +458,7 @@ mod tests {
     fn secrets_that_the_manifest_names_must_be_there() {
         let mut bad = request();
         let manifest = r#"{"machine":{"env":{"A":{"secret":"one"},"B":{"value":"it's"}}},
-            "services":{"db":{"env":{"P":{"secret":"two"}}}}}"#;
+            "services":{"db":{"image":"db","env":{"P":{"secret":"two"}}}}}"#;
         bad.manifest_inline = BASE64_STANDARD.encode(manifest);
         assert_eq!(problems(&bad), ["secrets", "secrets"]);
         bad.secrets.insert("one".into(), "1".into());

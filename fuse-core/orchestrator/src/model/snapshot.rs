@@ -147,6 +147,15 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// The member of the metadata that says which layer of a build a snapshot is.
+    pub const LAYER_KEY: &'static str = "fuse.layer_key";
+
+    /// The layer of a build that it is, by the reckoning of whoever made it; empty for none.
+    #[must_use]
+    pub fn layer_key(&self) -> &str {
+        self.metadata.get(Self::LAYER_KEY).map_or("", String::as_str)
+    }
+
     /// Moves to `next`, for `reason`.
     ///
     /// # Errors
@@ -184,6 +193,8 @@ pub struct SnapshotFilter {
     pub name: Option<String>,
     /// Only of this architecture.
     pub arch: Option<Arch>,
+    /// Only of this layer of a build.
+    pub layer_key: Option<String>,
 }
 
 impl SnapshotFilter {
@@ -195,6 +206,7 @@ impl SnapshotFilter {
             && self.state.is_none_or(|state| state == snapshot.state)
             && self.mode.is_none_or(|mode| mode == snapshot.mode)
             && self.arch.is_none_or(|arch| arch == snapshot.arch)
+            && self.layer_key.as_ref().is_none_or(|key| snapshot.layer_key() == key)
             && self.name.as_ref().is_none_or(|name| snapshot.metadata.get("name") == Some(name))
     }
 }

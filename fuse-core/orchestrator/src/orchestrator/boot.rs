@@ -10,8 +10,9 @@ use super::{
 use crate::{
     Error, Result,
     model::{
-        Attempts, Environment, EnvironmentState, Event, EventKind, GuestEndpoint, Observed, Phase,
-        PhaseTimings, Reason, ReasonCode, Subject, Teardown, TeardownCause,
+        Attempts, Environment, EnvironmentState, Event, EventKind, GuestEndpoint, Health, HealthState,
+        Manifest, Observed, Phase, PhaseTimings, Reason, ReasonCode, Subject, Teardown, TeardownCause,
+        service,
     },
     provider::{
         AgentStart, CreateRequest, ExecRequest, FileUpload, ForkVmRequest, LogSource, Provider,
@@ -57,10 +58,11 @@ enum Made {
 struct Up {
     url: String,
     endpoints: Vec<GuestEndpoint>,
+    warnings: Vec<String>,
 }
 
 /// Why a boot ended without a running VM.
-enum Down {
+pub(super) enum Down {
     Failed(ReasonCode, String),
     /// The environment is to go; whoever ended it removes the VM.
     Cancelled,
@@ -106,6 +108,33 @@ impl Boot {
         };
         // What could not be written is found by reconcile, which begins the boot again.
         drop(ended);
+    }
+
+    pub(super) const fn environment(&self) -> &Arc<Environment> {
+        &self.environment
+    }
+
+    pub(super) const fn inner(&self) -> &Arc<Inner> {
+        &self.inner
+    }
+
+    /// `text` without the secrets of the environment.
+    pub(super) fn scrubbed(&self, text: &str) -> String {
+        self.vault.as_ref().map_or_else(|| text.to_owned(), |vault| vault.scrub(text))
+    }
+
+    /// Adds to a log that is kept with the record; its end stays.
+    pub(super) fn note_log(&mut self, source: LogSource, text: &str) {
+        let log = self.logs.entry(source).or_default();
+        log.push_str(text);
+        *log = tail(log, self.inner.config.log_bytes).to_owned();
+    }
+
+    /// The commands that start the services of the manifest; none when it declares none, or the guest has them.
+    pub(super) fn services_script(&self) -> Result<Option<String>, Down> {
+        let Some(files) = self.vault.as_ref().and_then(|vault| vault.boot.as_ref()) else { return Ok(None) };
+        let manifest = Manifest::parse(&files.manifest).map_err(|problem| Error::Invalid(vec![problem]))?;
+        Ok(manifest.has_services().then(|| service::podman(manifest.services())))
     }
 
     /// Whether the boot was begun more often than `tries`.
@@ -241,6 +270,9 @@ impl Boot {
             self.run_script(&**provider, vault).await?;
             self.timings.note(Phase::StartScript, micros(started.elapsed()));
         }
+        if !is_fork {
+            self.run_services(&**provider).await?;
+        }
         let started = Instant::now();
         let start = agent_start(&self.environment, vault, &vault.credentials);
         let (host, vm) = (&self.environment.host_id, &self.environment.vm);
@@ -248,7 +280,13 @@ impl Boot {
         let call = provider.start_agent(vm, &start);
         let endpoints = self.inner.call(host, Verb::StartAgent, vm.as_str(), limit, call).await?;
         self.timings.note(Phase::Agent, micros(started.elapsed()));
-        Ok(Up { url: facts.url, endpoints })
+        let mut warnings = Vec::new();
+        if self.environment.agent.command.is_some() && !provider.starts_workloads().await {
+            warnings.push(
+                "the agent of its host does not start workloads, so its command does not run".to_owned(),
+            );
+        }
+        Ok(Up { url: facts.url, endpoints, warnings })
     }
 
     async fn upload(&self, provider: &Arc<dyn Provider>, files: Vec<FileUpload>) -> ProviderResult<()> {
@@ -269,7 +307,7 @@ impl Boot {
         let output = self.inner.call(host, Verb::Exec, vm.as_str(), limit + margin, call).await?;
         let text = [output.stdout, output.stderr].concat();
         let text = vault.scrub(&String::from_utf8_lossy(&text));
-        self.logs.insert(LogSource::Startup, tail(&text, config.log_bytes).to_owned());
+        self.note_log(LogSource::Startup, &text);
         match output.exit_code {
             0 => Ok(()),
             TIMED_OUT => {
@@ -300,6 +338,7 @@ impl Boot {
         };
         let logs = if self.logs.is_empty() { None } else { Some(encode_logs(&environment.vm, &self.logs)?) };
         let timings = self.timings;
+        let warnings = up.warnings;
         let change = |current: &mut Environment, now| {
             if current.vm != environment.vm || current.state != EnvironmentState::Provisioning {
                 return Err(super::not_our_vm(&environment.vm));
@@ -308,6 +347,13 @@ impl Boot {
             current.url = up.url;
             current.endpoints = up.endpoints;
             current.observed = Observed::Present;
+            current.warnings.extend(warnings);
+            current.health = current.healthcheck.as_ref().map(|_| Health {
+                state: HealthState::Starting,
+                since: now,
+                failures: 0,
+                message: String::new(),
+            });
             current.timings = timings;
             let mut change = Change::new().event(state_event(EventKind::VmRunning, current));
             if let Some((count, names)) = deployed {

@@ -106,8 +106,10 @@ impl Builder {
     /// [`Error::Store`], also when another orchestrator acts on this store; [`Error::Secret`] for a durable store
     /// without a durable key; [`Error::Invalid`] for a configuration that makes no sense.
     pub async fn open(self) -> Result<ControlPlane> {
-        let config = checked(self.config)?;
         let durable = self.store.is_some();
+        let mut config = checked(self.config)?;
+        // A memory that forgets, under a name that stays: what runs under that name is ours.
+        config.readopt |= !durable && config.owner.is_some();
         let store = self.store.unwrap_or_else(|| Arc::new(MemoryStore::new()));
         let secrets = match self.secrets {
             Some(secrets) => secrets,

@@ -68,6 +68,9 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// How many files go into one guest at the same time. 8.
     pub parallel_uploads: usize,
+    /// Whether VMs that carry our owner tag and that no record knows are taken back as environments, rather than removed
+    /// as orphans. False; true for a store in memory with an owner that was named.
+    pub readopt: bool,
     /// How many times a boot is begun again after restarts until it counts as failed. 3.
     pub boot_tries: u32,
     /// After how many failed tries to remove something a dead letter is written. 5.
@@ -97,6 +100,7 @@ impl Default for Config {
             script_ceiling: Duration::from_secs(600),
             drain_timeout: Duration::from_secs(30),
             parallel_uploads: 8,
+            readopt: false,
             boot_tries: 3,
             dead_letter_after: 5,
             keep_ended: Duration::from_secs(24 * 3600),

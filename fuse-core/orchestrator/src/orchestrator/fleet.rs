@@ -94,6 +94,8 @@ pub(super) struct Fleet {
     activities: HashMap<VmName, Activity>,
     /// Snapshots that this process is at work on.
     pub(super) snapshot_work: BTreeSet<SnapshotId>,
+    /// Hosts whose guests are being read.
+    pub(super) health_sweeps: BTreeSet<HostId>,
     /// Hosts that are looked at again and again.
     pub(super) watched: BTreeSet<HostId>,
 }
@@ -119,6 +121,7 @@ impl Fleet {
             key_index: ApiKeyIndex::default(),
             activities: HashMap::new(),
             snapshot_work: BTreeSet::new(),
+            health_sweeps: BTreeSet::new(),
             watched: BTreeSet::new(),
         }
     }
@@ -228,6 +231,11 @@ impl Fleet {
             found.push(Arc::clone(&entry.value));
         }
         (found, false)
+    }
+
+    /// Whether a running environment of a host has a health check.
+    pub(super) fn has_health_checks(&self, host: &HostId) -> bool {
+        self.of_host(host).any(|entry| entry.value.healthcheck.is_some())
     }
 
     /// Whether a record points to this VM on this host.

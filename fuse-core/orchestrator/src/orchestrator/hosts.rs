@@ -77,7 +77,14 @@ impl ControlPlane {
         let (inner, id) = (Arc::clone(&self.inner), id.clone());
         let work = async move {
             let event = Event::new(inner.now(), kind, Subject::Host(id.clone()));
-            inner.change_host(&id, |host| host.state = state, Some(event)).await
+            let set = |host: &mut Host| {
+                host.state = state;
+                if state == HostState::Active {
+                    // Whoever takes new environments is not being emptied.
+                    host.drain = None;
+                }
+            };
+            inner.change_host(&id, set, Some(event)).await
         };
         self.inner.finish(work).await
     }
@@ -119,8 +126,12 @@ impl Inner {
             registration.token.is_some(),
             registration.certificate.is_some(),
         ));
-        #[cfg(not(feature = "remote"))]
-        let _ = &mut warnings;
+        if provider.backend() == "stub" {
+            let text =
+                "the stub runs commands in memory and isolates nothing; register real hosts to run real VMs";
+            tracing::warn!(host = %id, "{text}");
+            warnings.push(text.to_owned());
+        }
 
         let _held = self.locks.hold(RecordKind::Host, id.as_str()).await;
         let known = self.fleet().hosts.get(id).map(|entry| entry.host.clone());
@@ -136,6 +147,7 @@ impl Inner {
             arch,
             certificate: registration.certificate,
             state: known.as_ref().map_or(HostState::Active, |known| known.value.state),
+            drain: known.as_ref().and_then(|known| known.value.drain),
             liveness: HostLiveness {
                 state: Liveness::Ready,
                 since: now,

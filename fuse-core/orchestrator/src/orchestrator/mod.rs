@@ -10,10 +10,12 @@ mod deadletters;
 #[cfg(feature = "sled")]
 mod directory;
 mod drain;
+mod evacuate;
 mod events;
 mod fleet;
 mod fork;
 mod guest;
+mod health;
 mod hosts;
 mod housekeeping;
 mod keys;
@@ -23,10 +25,13 @@ mod logs;
 mod once;
 mod profile;
 mod provision;
+mod readopt;
 mod reconcile;
 mod record;
 mod recover;
 mod remove;
+mod resolve;
+mod services;
 mod snapshots;
 mod tasks;
 mod vault;
@@ -49,6 +54,7 @@ use crate::{
 
 pub use builder::Builder;
 pub use config::{Config, Timeouts};
+pub use evacuate::HostDrainProgress;
 pub use events::Delivery;
 pub(crate) use events::Reader;
 pub use hosts::{HostRegistration, Removal};

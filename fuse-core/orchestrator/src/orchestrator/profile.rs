@@ -3,7 +3,12 @@
 use secrecy::ExposeSecret;
 
 use super::vault::{BootFiles, Vault};
-use crate::{Result, model::Environment, provider::FileUpload, secrets::Credentials};
+use crate::{
+    Error, Result,
+    model::{Environment, Manifest, service},
+    provider::FileUpload,
+    secrets::Credentials,
+};
 
 const PRIVATE: u32 = 0o600;
 
@@ -29,6 +34,13 @@ pub(super) fn boot_files(environment: &Environment, vault: &Vault) -> Result<Vec
         }
         files.push(private("/fuse/manifest.json", manifest.as_str()));
         files.extend(env.as_ref().map(|env| private("/fuse/env", env.as_str())));
+        let parsed = Manifest::parse(manifest).map_err(|problem| Error::Invalid(vec![problem]))?;
+        if parsed.has_services() {
+            let (services, secrets) = (parsed.services(), &vault.secrets);
+            files.push(private("/fuse/compose.yaml", service::compose(services, secrets)));
+            let variables = service::env_files(services, secrets).into_iter();
+            files.extend(variables.map(|(path, text)| private(&path, text)));
+        }
     }
     files.push(private("/fuse/secrets.json", vault.secrets_json()?.as_slice()));
     if let Some(healthcheck) = &environment.healthcheck {

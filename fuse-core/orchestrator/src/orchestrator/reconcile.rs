@@ -131,7 +131,7 @@ impl Inner {
         });
     }
 
-    async fn look(self: &Arc<Self>, id: &HostId) -> Result<Plan> {
+    pub(super) async fn look(self: &Arc<Self>, id: &HostId) -> Result<Plan> {
         let (plan, listing) = self.plan(id).await?;
         for action in plan.actions.clone() {
             let (inner, id) = (Arc::clone(self), id.clone());
@@ -145,6 +145,12 @@ impl Inner {
                 let inner = Arc::clone(self);
                 self.tasks.spawn(async move {
                     let _ = inner.finish_snapshot(&snapshot).await;
+                });
+            }
+            if self.fleet().has_health_checks(id) {
+                let (inner, id) = (Arc::clone(self), id.clone());
+                self.tasks.spawn(async move {
+                    let _ = inner.read_verdicts(&id).await;
                 });
             }
         }
@@ -164,6 +170,8 @@ impl Inner {
                 let inner = Arc::clone(self);
                 work.push(self.begin(async move { inner.finish_snapshot(&snapshot).await }));
             }
+            let (inner, id) = (Arc::clone(self), id.clone());
+            work.push(self.begin(async move { inner.read_verdicts(&id).await }));
         }
         let mut failed = 0;
         for done in work {
@@ -219,6 +227,7 @@ impl Inner {
             prefix: &self.config.prefix,
             sightings: &sightings,
             limits: &self.config.limits,
+            readopt: self.config.readopt,
             now,
         });
         if let Some(entry) = fleet.hosts.get_mut(id) {
@@ -245,6 +254,9 @@ impl Inner {
             }
             Action::RetryTeardown(vm) => self.tear_down(&vm).await,
             Action::AdoptOrphan(vm) => self.adopt_orphan(host, &vm).await,
+            Action::Readopt(vm) => self.readopt(host, &vm).await,
+            Action::Empty(id) => self.empty(&id).await,
+            Action::NoteEmptied => self.note_emptied(host, self.now()).await,
         }
     }
 

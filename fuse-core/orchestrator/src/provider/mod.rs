@@ -55,14 +55,14 @@ pub trait Provider: Debug + Send + Sync + 'static {
     fn backend(&self) -> &str;
 
     /// Whether [`Provider::start_agent`] starts the workload of the agent spec. An environment with a command that
-    /// nobody starts gets a warning. Meaningful after an agent was started.
-    fn starts_workloads(&self) -> bool {
+    /// nobody starts gets a warning.
+    async fn starts_workloads(&self) -> bool {
         true
     }
 
     /// Whether [`Provider::start_agent`] runs the services of `/fuse/compose.yaml`. Where it does not, the control
-    /// plane runs them with podman. Meaningful after an agent was started.
-    fn starts_services(&self) -> bool {
+    /// plane runs them with podman.
+    async fn starts_services(&self) -> bool {
         false
     }
 

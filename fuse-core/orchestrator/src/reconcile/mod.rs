@@ -116,6 +116,8 @@ pub struct Facts<'a> {
     pub sightings: &'a Sightings,
     /// The limits.
     pub limits: &'a Limits,
+    /// Whether VMs of ours that no record knows are taken back rather than removed.
+    pub readopt: bool,
     /// The time.
     pub now: Timestamp,
 }
@@ -137,6 +139,12 @@ pub enum Action {
     RetryTeardown(VmName),
     /// Record that this VM of ours must go, since no record knows it.
     AdoptOrphan(VmName),
+    /// Make a record for this VM of ours, since none knows it.
+    Readopt(VmFacts),
+    /// Drain this environment and then destroy it: its host is being emptied.
+    Empty(EnvironmentId),
+    /// Note that the host, which was to be emptied, is empty.
+    NoteEmptied,
 }
 
 /// What to do about one host.
@@ -160,6 +168,7 @@ pub fn plan(facts: &Facts<'_>) -> Plan {
         Listing::Silent { .. } => planner.unknown(),
     }
     planner.expiry();
+    planner.emptying();
     planner.work();
     planner.plan
 }
@@ -220,9 +229,13 @@ impl Planner<'_> {
         for teardown in facts.teardowns {
             unclaimed.remove(teardown.vm.as_str());
         }
+        let grace = if facts.readopt { Duration::ZERO } else { facts.limits.orphan_grace };
         for vm in unclaimed.into_values() {
-            if self.confirmed(Suspicion::Orphan, &vm.name, facts.limits.orphan_grace) {
-                self.plan.actions.push(Action::AdoptOrphan(vm.name.clone()));
+            if self.confirmed(Suspicion::Orphan, &vm.name, grace) {
+                self.plan.actions.push(match facts.readopt {
+                    true => Action::Readopt(vm.clone()),
+                    false => Action::AdoptOrphan(vm.name.clone()),
+                });
             }
         }
     }
@@ -255,6 +268,40 @@ impl Planner<'_> {
                 && self.confirmed(suspicion, &known.environment.vm, Duration::ZERO)
             {
                 self.plan.actions.push(Action::Destroy(known.environment.id.clone(), reason));
+            }
+        }
+    }
+
+    /// Goes on with emptying the host, when that was ordered and it answers.
+    fn emptying(&mut self) {
+        let facts = self.facts;
+        let Some(order) = facts.host.drain.filter(|order| order.finished_at.is_none()) else { return };
+        if !matches!(facts.listing, Listing::Answered { .. }) {
+            return;
+        }
+        if facts.environments.is_empty() && facts.teardowns.is_empty() {
+            return self.plan.actions.push(Action::NoteEmptied);
+        }
+        let limit = Duration::from_secs(order.limit_seconds);
+        for known in facts.environments {
+            let environment = &known.environment;
+            if known.busy || self.is_being_destroyed(&environment.id) {
+                continue;
+            }
+            match environment.state {
+                EnvironmentState::Running => self.plan.actions.push(Action::Empty(environment.id.clone())),
+                EnvironmentState::Draining
+                    if facts.now.since(environment.updated_at) > limit
+                        && self.confirmed(Suspicion::Draining, &environment.vm, Duration::ZERO) =>
+                {
+                    let text = format!(
+                        "its host is being emptied, and its drain took longer than {} s",
+                        limit.as_secs()
+                    );
+                    let reason = Reason::new(ReasonCode::HostDrained, text);
+                    self.plan.actions.push(Action::Destroy(environment.id.clone(), reason));
+                }
+                _ => {}
             }
         }
     }

@@ -21,6 +21,7 @@ fn host(liveness: Liveness) -> Host {
         labels: BTreeMap::new(),
         arch: Arch::Amd64,
         certificate: None,
+        drain: None,
         state: HostState::Active,
         liveness: HostLiveness { state: liveness, since: at(0), reason: ReasonCode::Answered.into() },
         capacity: Capacity::default(),
@@ -95,6 +96,7 @@ struct World {
     teardowns: Vec<Arc<Teardown>>,
     sightings: Sightings,
     limits: Limits,
+    readopt: bool,
 }
 
 impl World {
@@ -105,6 +107,7 @@ impl World {
             teardowns: Vec::new(),
             sightings: Sightings::default(),
             limits: Limits::default(),
+            readopt: false,
         }
     }
 
@@ -119,6 +122,7 @@ impl World {
             prefix: &VmPrefix::standard(),
             sightings: &self.sightings,
             limits: &self.limits,
+            readopt: self.readopt,
             now,
         });
         self.sightings = plan.sightings.clone();

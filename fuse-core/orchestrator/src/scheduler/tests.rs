@@ -11,6 +11,7 @@ fn host(id: &str, cpus: u32, ram_mb: u32, vm_count: u32) -> Host {
         backend: "stub".into(),
         labels: BTreeMap::new(),
         certificate: None,
+        drain: None,
         arch: Arch::Amd64,
         state: HostState::Active,
         liveness: HostLiveness {

@@ -153,7 +153,7 @@ impl SnapshotQuery {
             state: text(filter.state.as_ref().map(|state| state as _)),
             mode: filter.mode.map(|mode| mode.as_str().to_owned()).unwrap_or_default(),
             name: filter.name.clone().unwrap_or_default(),
-            layer_key: String::new(),
+            layer_key: filter.layer_key.clone().unwrap_or_default(),
             arch: text(filter.arch.as_ref().map(|arch| arch as _)),
             limit: limit.map(|limit| limit.to_string()),
             cursor: cursor.map(ToOwned::to_owned),
@@ -176,6 +176,7 @@ impl SnapshotQuery {
             mode,
             name: text(&self.name),
             arch: arch("arch", &self.arch, &mut problems),
+            layer_key: text(&self.layer_key),
         };
         checked(filter, problems)
     }

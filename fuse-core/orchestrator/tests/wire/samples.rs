@@ -129,6 +129,7 @@ pub(crate) fn host() -> Host {
         updated_at: at(60),
         warnings: vec!["cpus is declared as 8, and the host says 4".into()],
         certificate: Some(CertificatePin::of(b"certificate")),
+        drain: None,
     }
 }
 

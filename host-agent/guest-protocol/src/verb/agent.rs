@@ -47,8 +47,6 @@ pub struct AgentInfo {
     pub tls: bool,
     /// Milliseconds since the guest booted, without the time that it was stopped.
     pub uptime_ms: u64,
-    /// Whether this connection's token was set by this hello.
-    pub claimed: bool,
     /// How often the guest was renewed after a restore.
     pub generation: u64,
 }
@@ -63,9 +61,9 @@ pub enum HealthState {
     /// Not yet known: within the start period, or before the first answer.
     Starting,
     /// The last check passed.
-    Healthy,
+    Passing,
     /// As many checks failed in a row as the check allows.
-    Unhealthy,
+    Failing,
 }
 
 /// Whether the agent lives, and what the health check says.

@@ -249,8 +249,7 @@ impl Session {
     fn pump(&mut self) {
         let ids: Vec<u32> = self.streams.keys().copied().collect();
         for id in ids {
-            loop {
-                let Some(stream) = self.streams.get_mut(&id) else { break };
+            while let Some(stream) = self.streams.get_mut(&id) {
                 if stream.endless {
                     stream.waiting.resize(MAX_PAYLOAD, b'y');
                 }

@@ -154,9 +154,8 @@ pub(super) async fn the_agent_starts_and_starts_anew(bench: &Bench) -> Result<()
     ensure(endpoints.len() == 1 && endpoints.iter().all(|e| e.port == 8080 && !e.url.is_empty()), || {
         format!("its endpoints are {endpoints:?}")
     })?;
-    ensure(bench.provider.starts_workloads() == bench.can.workload, || {
-        format!("starts_workloads is {}", bench.provider.starts_workloads())
-    })?;
+    let starts = bench.provider.starts_workloads().await;
+    ensure(starts == bench.can.workload, || format!("starts_workloads is {starts}"))?;
     start.auth_token = SecretString::from("second-token-of-the-agent");
     bench.ok("start agent again", bench.provider.start_agent(&vm, &start)).await?;
     end(bench, &vm).await

@@ -39,11 +39,6 @@ impl RemoteHost {
         Self { client, backend: backend.to_owned(), abilities: Mutex::default() }
     }
 
-    fn known(&self) -> Option<Abilities> {
-        let abilities = self.abilities.lock().unwrap_or_else(PoisonError::into_inner);
-        abilities.map(|(abilities, _)| abilities)
-    }
-
     fn learn(&self, abilities: Abilities) {
         let mut known = self.abilities.lock().unwrap_or_else(PoisonError::into_inner);
         *known = Some((abilities, Instant::now()));
@@ -154,12 +149,12 @@ impl Provider for RemoteHost {
         &self.backend
     }
 
-    fn starts_workloads(&self) -> bool {
-        self.known().is_none_or(|abilities| abilities.command)
+    async fn starts_workloads(&self) -> bool {
+        self.abilities().await.is_ok_and(|abilities| abilities.command)
     }
 
-    fn starts_services(&self) -> bool {
-        self.known().is_some_and(|abilities| abilities.services)
+    async fn starts_services(&self) -> bool {
+        self.abilities().await.is_ok_and(|abilities| abilities.services)
     }
 
     async fn probe(&self) -> ProviderResult<HostFacts> {

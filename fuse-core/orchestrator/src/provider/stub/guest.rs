@@ -1,7 +1,8 @@
 //! The guest of the stub: a handful of commands over files in memory. Deterministic.
 //!
 //! Commands: `echo [-n] …`, `cat FILE…`, `true`, `false`, `sleep SECONDS`, `exit [CODE]`, `sync`, `pwd`, `cd`, `rm FILE…`, `touch FILE…`,
-//! `systemctl …` and `pkill …` (which succeed), and `sh -c LINE` or `sh -lc LINE` of these, joined by `;`, `&&`, `||`
+//! `systemctl …`, `pkill …` and, where the file `/usr/bin/podman` is, `podman …` (which succeed), `command -v NAME` (of
+//! files in `/usr/bin`), and `sh -c LINE` or `sh -lc LINE` of these, joined by `;`, `&&`, `||`
 //! or line ends, with quotes, `> FILE`, `>> FILE` and `2>/dev/null`. Anything else ends with exit code 127, as a
 //! shell does. There are no variables, globs, pipes or jobs.
 
@@ -14,6 +15,8 @@ pub const TIMED_OUT: i32 = 124;
 const NOT_FOUND: i32 = 127;
 const SYNTAX: i32 = 2;
 const MAX_DEPTH: usize = 8;
+/// A guest that has this file has a podman, which does nothing and succeeds.
+const PODMAN: &str = "/usr/bin/podman";
 
 /// The files of a guest, by absolute path.
 pub type Files = BTreeMap<String, Vec<u8>>;
@@ -124,6 +127,8 @@ impl Run {
                     files.entry(path.clone()).or_default();
                 }
             }
+            "command" => stdout = self.find(arguments, files),
+            "podman" if files.contains_key(PODMAN) => {}
             "sleep" => return self.sleep(arguments),
             "exit" => self.exit(arguments),
             "sh" | "bash" => self.shell(arguments),
@@ -161,6 +166,18 @@ impl Run {
         for path in arguments.iter().filter(|argument| !argument.starts_with('-')) {
             if files.remove(path).is_none() && !force {
                 self.fail(1, &format!("rm: {path}: No such file or directory"));
+            }
+        }
+    }
+
+    /// `command -v PROGRAM`: programs that a caller put into `/usr/bin` are there.
+    fn find(&mut self, arguments: &[String], files: &Files) -> Vec<u8> {
+        let path = arguments.last().map(|name| format!("/usr/bin/{name}"));
+        match path.filter(|path| files.contains_key(path)) {
+            Some(path) => format!("{path}\n").into_bytes(),
+            None => {
+                self.output.exit_code = 1;
+                Vec::new()
             }
         }
     }

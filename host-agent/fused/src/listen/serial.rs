@@ -1,0 +1,120 @@
+//! The virtio-serial port: one connection for ever, with hosts that come and go.
+
+use std::{
+    io,
+    os::{
+        fd::OwnedFd,
+        unix::{fs::FileTypeExt, net::UnixStream},
+    },
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    fs::{Mode, OFlags},
+};
+use tokio::time::sleep;
+
+use crate::{agent::Agent, session, stream::FdStream, tokens::Trust};
+
+/// How often a port without a host is looked at: often after the host went, since a restore is short.
+const SOON: Duration = Duration::from_millis(2);
+const LATER: Duration = Duration::from_millis(50);
+const A_WHILE: Duration = Duration::from_secs(5);
+
+/// Serves the port for ever.
+pub(crate) async fn serve(agent: Arc<Agent>, path: &Path) {
+    let mut said = String::new();
+    loop {
+        match open(path) {
+            Ok(port) => {
+                agent.logs.say(&format!("listening on {}", path.display()));
+                said.clear();
+                let error = sessions(&agent, port).await;
+                agent.logs.say(&format!("{}: {error}", path.display()));
+            }
+            // The kernel may find the port later.
+            Err(error) if error.to_string() != said => {
+                said = error.to_string();
+                agent.logs.say(&format!("{}: {said}; trying again", path.display()));
+            }
+            Err(_) => {}
+        }
+        sleep(LATER).await;
+    }
+}
+
+fn open(path: &Path) -> io::Result<OwnedFd> {
+    let path = &device(path);
+    let kind = std::fs::metadata(path)?.file_type();
+    if kind.is_socket() {
+        return Ok(UnixStream::connect(path)?.into());
+    }
+    Ok(rustix::fs::open(
+        path,
+        OFlags::RDWR | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?)
+}
+
+/// The device of a named port. `/dev/virtio-ports` is made by udev, which small guests do not have; the kernel names the
+/// ports in `/sys`.
+fn device(path: &Path) -> PathBuf {
+    let found = || {
+        let wanted = path.strip_prefix("/dev/virtio-ports").ok()?.to_str()?;
+        let ports = std::fs::read_dir("/sys/class/virtio-ports").ok()?;
+        let named = |port: &std::fs::DirEntry| {
+            std::fs::read_to_string(port.path().join("name")).is_ok_and(|name| name.trim() == wanted)
+        };
+        let port = ports.flatten().find(named)?;
+        Some(Path::new("/dev").join(port.file_name()))
+    };
+    if path.exists() { path.to_owned() } else { found().unwrap_or_else(|| path.to_owned()) }
+}
+
+/// Serves one host after another, until the port itself is of no use.
+async fn sessions(agent: &Arc<Agent>, port: OwnedFd) -> io::Error {
+    let is_port = rustix::net::sockopt::socket_type(&port).is_err();
+    loop {
+        if is_port && let Err(error) = host(&port).await {
+            return error;
+        }
+        // Each session has a registration of its own: one that has seen the host leave would see it leave for ever.
+        let stream = match port.try_clone().and_then(FdStream::new) {
+            Ok(stream) => stream,
+            Err(error) => return error,
+        };
+        let ended = session::serve(agent, stream, &[], Trust::Host).await;
+        match ended {
+            Ok(()) if is_port => {}
+            Ok(()) => return io::ErrorKind::UnexpectedEof.into(),
+            Err(error)
+                if !is_port
+                    || !matches!(
+                        error.kind(),
+                        io::ErrorKind::InvalidData
+                            | io::ErrorKind::PermissionDenied
+                            | io::ErrorKind::WouldBlock
+                    ) =>
+            {
+                return error;
+            }
+            Err(error) => agent.logs.say(&format!("the host's connection ended: {error}")),
+        }
+    }
+}
+
+/// Waits until the host has the other end of the port open.
+async fn host(port: &OwnedFd) -> io::Result<()> {
+    let began = Instant::now();
+    loop {
+        let mut state = [PollFd::new(port, PollFlags::IN)];
+        poll(&mut state, Some(&Timespec::default()))?;
+        if !state[0].revents().contains(PollFlags::HUP) {
+            return Ok(());
+        }
+        sleep(if began.elapsed() < A_WHILE { SOON } else { LATER }).await;
+    }
+}

@@ -1,0 +1,135 @@
+//! Start: what runs is taken over without touching it, what a crash left behind is removed.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{Inner, vm::Vm};
+use crate::{
+    Error, Result,
+    driver::{Activity, Site},
+    net::{Guest, Lease},
+    store::{VmRecord, VmState},
+    system::{blocking, processes_below},
+};
+
+/// How long a VMM that is alive may take to answer.
+const ANSWER: Duration = Duration::from_secs(30);
+
+impl Inner {
+    pub(super) async fn take_over(self: &Arc<Self>) -> Result<()> {
+        let inner = Arc::clone(self);
+        let (records, strays) = blocking("read the VMs", move || inner.vms.load()).await?;
+        for record in &records {
+            self.ports().extend(record.published.iter().map(|port| port.host));
+        }
+        self.end_strays(&records).await?;
+        for dir in strays {
+            tracing::warn!(path = %dir.display(), "removing a directory without the record of a VM");
+            self.pace.swept();
+            blocking("remove", move || {
+                std::fs::remove_dir_all(&dir).map_err(|error| Error::system("remove", dir.display(), error))
+            })
+            .await?;
+        }
+        if let Some(networks) = &self.networks {
+            networks.start(&guests(&records)).await?;
+        }
+        let mut vms = Vec::new();
+        for record in records {
+            let site = Site { name: record.name.clone(), dir: self.vms.dir(&record.name) };
+            let vm = Arc::new(Vm::new(site, record));
+            self.table().insert(vm.name().clone(), Arc::clone(&vm));
+            vms.push(vm);
+        }
+        let mut looks = tokio::task::JoinSet::new();
+        for vm in vms {
+            let inner = Arc::clone(self);
+            looks.spawn(async move { inner.take_over_one(&vm).await });
+        }
+        while let Some(look) = looks.join_next().await {
+            match look {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::error!(%error, "a VM cannot be taken over or removed yet"),
+                Err(error) => tracing::error!(%error, "a look at a VM broke off"),
+            }
+        }
+        self.remove_old_groups()
+    }
+
+    /// Ends processes below our VMs that are on no record.
+    async fn end_strays(&self, records: &[VmRecord]) -> Result<()> {
+        let root = self.vms.root().to_owned();
+        let found = blocking("look for processes", move || {
+            processes_below(&root).map_err(|error| Error::system("read", "/proc", error))
+        });
+        for (process, place) in found.await? {
+            let known = records.iter().any(|record| record.process.as_ref() == Some(&process));
+            if !known {
+                tracing::warn!(%process, path = %place.display(), "ending a VMM that is on no record");
+                self.pace.swept();
+                process.kill().await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn take_over_one(self: &Arc<Self>, vm: &Arc<Vm>) -> Result<()> {
+        let _change = vm.change.lock().await;
+        let (state, process) = {
+            let record = vm.record();
+            (record.state, record.process.clone())
+        };
+        match state {
+            VmState::Creating | VmState::Destroying => {
+                tracing::info!(vm = %vm.name(), ?state, "removing a VM whose making or removal a crash ended");
+                self.pace.swept();
+                return self.unmake(vm).await;
+            }
+            VmState::Running | VmState::Paused | VmState::Restoring => {}
+        }
+        if !process.is_some_and(|process| process.is_alive()) {
+            return self.bury(vm, "its VMM ended while the agent was away").await;
+        }
+        let activity = tokio::time::timeout(ANSWER, self.driver.activity(&vm.site)).await;
+        let next = match activity {
+            Ok(Ok(Activity::Running)) => VmState::Running,
+            // A snapshot was under way; nobody is left to let it go on.
+            Ok(Ok(Activity::Paused)) if state == VmState::Running => {
+                self.driver.resume(&vm.site).await?;
+                VmState::Running
+            }
+            Ok(Ok(Activity::Paused)) if state == VmState::Paused => VmState::Paused,
+            Ok(Ok(_)) => return self.bury(vm, "a crash of the agent ended its restore").await,
+            Ok(Err(error)) => return self.bury(vm, &format!("its VMM does not answer: {error}")).await,
+            Err(_) => {
+                let why = format!("its VMM did not answer within {} s", ANSWER.as_secs());
+                return self.bury(vm, &why).await;
+            }
+        };
+        self.pace.adopted();
+        tracing::info!(vm = %vm.name(), "took over a VM");
+        if next == state { Ok(()) } else { self.keep(vm, |record| record.state = next).await }
+    }
+
+    fn remove_old_groups(&self) -> Result<()> {
+        let prefix = self.group_prefix();
+        for group in self.cgroups.groups() {
+            let Some(name) = group.strip_prefix(&prefix) else { continue };
+            if !self.table().contains_key(name) {
+                self.pace.swept();
+                self.cgroups.remove(&group)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn guests(records: &[VmRecord]) -> Vec<(fuse_orchestrator::model::VmName, Guest)> {
+    let of = |record: &VmRecord| match &record.net {
+        Some(Lease::Tap(lease)) => {
+            let published = super::vm::forwards(&record.published);
+            Some((record.name.clone(), Guest { lease: lease.clone(), published }))
+        }
+        _ => None,
+    };
+    records.iter().filter_map(of).collect()
+}

@@ -1,0 +1,128 @@
+//! Restore: a VM set back to one of its snapshots, in place.
+
+use std::{fs, sync::Arc};
+
+use fuse_orchestrator::model::VmName;
+
+use super::{
+    HostAgent, Inner,
+    create::finish,
+    link::{new_token, write_token},
+    snapshot::not_now,
+    vm::Vm,
+};
+use crate::{
+    Error, ErrorKind, Result,
+    store::{DISK, SnapshotKind, SnapshotName, SnapshotRecord, VmState},
+};
+
+/// Where the disk of before is kept until the restore is done.
+const BEFORE: &str = "disk.before";
+
+impl HostAgent {
+    /// Sets a VM back to one of its snapshots. The snapshot is checked first, and a VM whose restore fails is booted anew
+    /// from the disk that it had. When the future is dropped, it goes on.
+    ///
+    /// # Errors
+    /// Not found (VM or snapshot), invalid (the snapshot is of another VM), corrupt, busy, VMM, guest.
+    pub async fn restore(&self, vm: &VmName, snapshot: &SnapshotName) -> Result<()> {
+        let (inner, vm, id) = (Arc::clone(&self.inner), self.inner.vm(vm)?, snapshot.clone());
+        finish("restore", async move { inner.pace.time("restore", inner.restore(&vm, &id)).await }).await
+    }
+}
+
+impl Inner {
+    async fn restore(self: &Arc<Self>, vm: &Arc<Vm>, id: &SnapshotName) -> Result<()> {
+        let (inner, to_check) = (Arc::clone(self), id.clone());
+        let chain =
+            crate::system::blocking("check a snapshot", move || inner.snapshots.verify(&to_check)).await?;
+        let Some(seed) = chain.last().cloned() else { return Ok(()) };
+        if seed.vm != *vm.name() {
+            let why = format!("snapshot {id} is of {}; make a new VM from it instead", seed.vm);
+            return Err(Error::invalid("restore", vm.name(), why));
+        }
+        if seed.backend != self.driver.backend() {
+            let why = format!("snapshot {id} is of {}", seed.backend);
+            return Err(Error::invalid("restore", vm.name(), why));
+        }
+        let _change = vm.change.lock().await;
+        let state = vm.record().state;
+        if !matches!(state, VmState::Running | VmState::Paused) {
+            return Err(not_now(vm, "restore"));
+        }
+        self.keep(vm, |record| record.state = VmState::Restoring).await?;
+        let result = tokio::select! {
+            biased;
+            () = vm.doomed() => {
+                return Err(Error::new(ErrorKind::Busy, "restore", vm.name(), "it is being destroyed"));
+            }
+            result = self.set_back(vm, &seed) => result,
+        };
+        let result = match result {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                self.boot_as_before(vm).await.map_err(|also| Error {
+                    why: format!(
+                        "{}; and the VM is gone, for it did not boot from its disk: {also}",
+                        error.why
+                    ),
+                    ..error.clone()
+                })?;
+                let why = format!("{}; the VM was booted anew from the disk that it had", error.why);
+                Err(Error { why, ..error })
+            }
+        };
+        let _ = fs::remove_file(vm.site.file(BEFORE));
+        self.keep(vm, |record| record.state = VmState::Running).await?;
+        result
+    }
+
+    async fn set_back(self: &Arc<Self>, vm: &Arc<Vm>, seed: &Arc<SnapshotRecord>) -> Result<()> {
+        vm.link.close();
+        self.end_process(vm).await?;
+        let (disk, before) = (vm.site.file(DISK), vm.site.file(BEFORE));
+        if disk.exists() {
+            fs::rename(&disk, &before).map_err(|error| Error::system("put aside", disk.display(), error))?;
+        }
+        let furnished = self.furnish_from_snapshot(vm, seed).await?;
+        let mut machine = self.machine(vm, furnished);
+        match seed.kind {
+            SnapshotKind::Disk => {
+                write_token(&vm.site.dir, &new_token()?)?;
+                self.keep(vm, |record| (record.machine, record.memory_base) = (machine, None)).await?;
+                self.boot(vm).await
+            }
+            SnapshotKind::Live => {
+                (machine.vcpus, machine.memory_mib) = (seed.machine.vcpus, seed.machine.memory_mib);
+                let saved = self.saved(vm, seed).await?;
+                let base = Some(seed.id.clone());
+                self.keep(vm, |record| (record.machine, record.memory_base) = (machine, base)).await?;
+                self.go_on(vm, &saved, false).await
+            }
+        }
+    }
+
+    /// After a restore that failed.
+    async fn boot_as_before(self: &Arc<Self>, vm: &Arc<Vm>) -> Result<()> {
+        tracing::warn!(vm = %vm.name(), "a restore failed; booting from the disk of before");
+        let again = async {
+            vm.link.close();
+            self.end_process(vm).await?;
+            let (disk, before) = (vm.site.file(DISK), vm.site.file(BEFORE));
+            if before.exists() {
+                fs::rename(&before, &disk)
+                    .map_err(|error| Error::system("put back", disk.display(), error))?;
+            }
+            write_token(&vm.site.dir, &new_token()?)?;
+            self.keep(vm, |record| record.memory_base = None).await?;
+            self.boot(vm).await
+        };
+        match again.await {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                self.bury(vm, &format!("a restore failed, and so did the boot after it: {error}")).await?;
+                Err(error)
+            }
+        }
+    }
+}

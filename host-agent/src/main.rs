@@ -1,0 +1,3 @@
+//! The daemon `fuse-host-agent`.
+#![forbid(unsafe_code)]
+fn main() {}

@@ -1,0 +1,27 @@
+//! What is kept on disk.
+//!
+//! ```text
+//! DATA/lock                      one agent at a time
+//! DATA/vms/NAME/vm.json          one directory for each VM; the VMM runs with it as its working directory
+//! DATA/snapshots/NAME/snapshot.json
+//! DATA/images/NAME/image.json
+//! DATA/ended/NAME.json           why a VM is gone, kept for people
+//! DATA/staging/                  what is not whole yet; emptied at start
+//! ```
+//!
+//! A directory counts when its record is there. A record is written last, atomically and durably.
+
+mod digest;
+mod images;
+mod layout;
+mod name;
+mod snapshots;
+mod vms;
+
+pub use digest::{DigestCache, FileRecord, Sha256Hex, digest_file};
+pub use images::{ImageRecord, ImageStore};
+pub use layout::{DataDir, new_dir};
+pub use name::{ImageName, SnapshotName};
+pub(crate) use snapshots::{BASE, DISK, INITRD, KERNEL, SHARED};
+pub use snapshots::{SnapshotKind, SnapshotRecord, SnapshotStore, Staged};
+pub use vms::{Ended, Published, VmRecord, VmState, VmStore};

@@ -1,0 +1,173 @@
+//! Limits on what a VM takes of its host, by control groups of version 1 and 2.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use super::Process;
+use crate::{Error, Result};
+
+/// What a VM's processes may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of memory.
+    pub memory: u64,
+    /// Processor time, in thousandths of a processor.
+    pub millicpus: u64,
+    /// Processes and threads.
+    pub tasks: u64,
+}
+
+/// The period over which processor time is shared out, in microseconds.
+const PERIOD_US: u64 = 100_000;
+
+/// The control groups of this host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cgroups {
+    /// One hierarchy.
+    V2(PathBuf),
+    /// A hierarchy for each controller.
+    V1(PathBuf),
+    /// None that we may use.
+    None,
+}
+
+impl Cgroups {
+    /// What this host has below `/sys/fs/cgroup`, as far as we may write there.
+    #[must_use]
+    pub fn of_host() -> Self {
+        Self::at(Path::new("/sys/fs/cgroup"))
+    }
+
+    fn at(root: &Path) -> Self {
+        let writable = |path: &Path| rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok();
+        if root.join("cgroup.controllers").exists() && writable(root) {
+            Self::V2(root.to_owned())
+        } else if root.join("memory/tasks").exists() && writable(&root.join("memory")) {
+            Self::V1(root.to_owned())
+        } else {
+            Self::None
+        }
+    }
+
+    /// The version, for people.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::V2(_) => "v2",
+            Self::V1(_) => "v1",
+            Self::None => "none",
+        }
+    }
+
+    /// The directories of the group `name`.
+    fn dirs(&self, name: &str) -> Vec<PathBuf> {
+        let group = Path::new("fuse").join(name);
+        match self {
+            Self::V2(root) => vec![root.join(group)],
+            Self::V1(root) => {
+                let of = |controller: &&str| root.join(controller).join(&group);
+                let there = |dir: &PathBuf| dir.ancestors().nth(2).is_some_and(Path::exists);
+                ["memory", "cpu", "pids"].iter().map(of).filter(there).collect()
+            }
+            Self::None => Vec::new(),
+        }
+    }
+
+    /// Makes the group `name` with these limits and puts the process into it. Does nothing where there are no groups.
+    /// Blocks the thread.
+    ///
+    /// # Errors
+    /// System.
+    pub fn place(&self, name: &str, process: &Process, limits: Limits) -> Result<()> {
+        let quota = (limits.millicpus * PERIOD_US / 1000).max(1000);
+        for dir in self.dirs(name) {
+            let put = |file: &str, value: String| fs::write(dir.join(file), value);
+            let place = || -> io::Result<()> {
+                fs::create_dir_all(&dir)?;
+                if let Self::V2(root) = self {
+                    for above in [root.clone(), root.join("fuse")] {
+                        fs::write(above.join("cgroup.subtree_control"), "+cpu +memory +pids")?;
+                    }
+                    put("memory.max", limits.memory.to_string())?;
+                    put("cpu.max", format!("{quota} {PERIOD_US}"))?;
+                    put("pids.max", limits.tasks.to_string())?;
+                } else if dir.join("memory.limit_in_bytes").exists() {
+                    put("memory.limit_in_bytes", limits.memory.to_string())?;
+                } else if dir.join("cpu.cfs_quota_us").exists() {
+                    put("cpu.cfs_period_us", PERIOD_US.to_string())?;
+                    put("cpu.cfs_quota_us", quota.to_string())?;
+                } else if dir.join("pids.max").exists() {
+                    put("pids.max", limits.tasks.to_string())?;
+                }
+                put("cgroup.procs", process.pid.to_string())
+            };
+            place().map_err(|error| Error::system("limit with", dir.display(), error))?;
+        }
+        Ok(())
+    }
+
+    /// Removes the group `name`; its processes have ended. Idempotent. Blocks the thread.
+    ///
+    /// # Errors
+    /// System.
+    pub fn remove(&self, name: &str) -> Result<()> {
+        for dir in self.dirs(name) {
+            // The last process leaves its group a moment after its end is seen.
+            for attempt in 0.. {
+                match fs::remove_dir(&dir) {
+                    Ok(()) => break,
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+                    Err(_) if attempt < 50 => std::thread::sleep(std::time::Duration::from_millis(2)),
+                    Err(error) => return Err(Error::system("remove", dir.display(), error)),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The groups that there are.
+    #[must_use]
+    pub fn groups(&self) -> Vec<String> {
+        let Some(dir) = self.dirs("x").first().and_then(|dir| dir.parent().map(Path::to_owned)) else {
+            return Vec::new();
+        };
+        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+        let dirs = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        dirs.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_limited_and_its_group_goes() {
+        let groups = Cgroups::of_host();
+        if groups == Cgroups::None {
+            eprintln!("skipped: this user may not make control groups");
+            return;
+        }
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let process = Process::of(i32::try_from(child.id()).unwrap()).unwrap();
+        let limits = Limits { memory: 64 << 20, millicpus: 500, tasks: 10 };
+        let name = format!("test-{}", process.pid);
+        groups.place(&name, &process, limits).unwrap();
+        let of = fs::read_to_string(format!("/proc/{}/cgroup", process.pid)).unwrap();
+        assert!(of.contains(&format!("/fuse/{name}")), "{of}");
+        assert!(groups.groups().contains(&name));
+        let dirs = groups.dirs(&name);
+        let limit = dirs.iter().find_map(|dir| {
+            let of = |file| fs::read_to_string(dir.join(file)).ok();
+            of("memory.max").or_else(|| of("memory.limit_in_bytes"))
+        });
+        assert_eq!(limit.unwrap().trim(), (64 << 20).to_string());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        groups.remove(&name).unwrap();
+        groups.remove(&name).unwrap();
+        assert!(dirs.iter().all(|dir| !dir.exists()));
+    }
+}
