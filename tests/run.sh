@@ -21,7 +21,7 @@ step() {
 
 step "set-up" tests/setup.sh test
 step "formatting" cargo fmt --all --check
-step "shell scripts" shellcheck tests/*.sh tests/no-std/*.sh examples/*.sh .ci/run
+step "shell scripts" shellcheck fuse-ffi/install.sh tests/abi/*.sh tests/abi/package/check.sh tests/*.sh tests/no-std/*.sh examples/*.sh .ci/run
 step "licences, bans and sources" target/tools/bin/cargo-deny --log-level error check bans licenses sources
 step "bill of materials" tests/sbom.sh "$CARGO_TARGET_DIR/sbom"
 # Everything below selects the whole workspace, so that dependencies get one set of features and are built once.
@@ -29,6 +29,8 @@ step "tests" env FUSE_SIM_SEEDS=100 FUSE_SIM_LARGE=0 cargo test --quiet --worksp
 # Thousands of fleets: here the control plane is worth optimising, and nowhere else is.
 step "simulated fleets" cargo test --quiet --workspace --test simulator \
     --config 'profile.dev.package.fuse-orchestrator.opt-level=2'
+step "libfuse: the examples in C and C++" tests/abi/examples.sh "$CARGO_TARGET_DIR/debug/deps"
+step "libfuse: packaging" tests/abi/package/check.sh "$CARGO_TARGET_DIR/debug/deps"
 step "modules: rebuilt, the same byte for byte" tests/modules-check.sh
 # The tests have built the program `fuse`.
 step "without std: symbols, size, a run from C" tests/no-std/check.sh "$CARGO_TARGET_DIR/debug/fuse"
