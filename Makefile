@@ -14,7 +14,7 @@ demo: ## run the camera pipelines on real frames and show what came of it
 	@tests/setup.sh build
 	@examples/demo.sh
 
-test: ## everything that must pass: formatting, lints, licences, documentation, tests, fuzzing, no-std, modules
+test: ## everything that must pass: formatting, lints, licences, documentation, tests, fuzzing, flight library, modules
 	@tests/run.sh
 
 build: ## release binaries in target/release
