@@ -21,11 +21,13 @@ step() {
 
 step "set-up" tests/setup.sh test
 step "formatting" cargo fmt --all --check
-step "shell scripts" shellcheck tests/*.sh tests/flight/*.sh fuse-ffi/flight/*.sh examples/freertos/*.sh examples/*.sh .ci/run
+step "shell scripts" shellcheck fuse-ffi/install.sh fuse-ffi/flight/*.sh tests/abi/*.sh tests/abi/package/check.sh tests/*.sh tests/flight/*.sh examples/*.sh examples/freertos/*.sh .ci/run
 step "licences, bans and sources" target/tools/bin/cargo-deny --log-level error check bans licenses sources
 step "bill of materials" tests/sbom.sh "$CARGO_TARGET_DIR/sbom"
 # Everything below selects the whole workspace, so that dependencies get one set of features and are built once.
 step "tests" cargo test --quiet --workspace
+step "libfuse: the examples in C and C++" tests/abi/examples.sh "$CARGO_TARGET_DIR/debug/deps"
+step "libfuse: packaging" tests/abi/package/check.sh "$CARGO_TARGET_DIR/debug/deps"
 step "modules: rebuilt, the same byte for byte" tests/modules-check.sh
 # The tests have built the program `fuse`.
 step "flight library: symbols, size, memory, bare metal, FreeRTOS" tests/flight/check.sh "$CARGO_TARGET_DIR/debug/fuse"
