@@ -33,6 +33,28 @@ echo "flight: $(wc -l <"$out/exports.txt") exports; needs from outside: $(tr '\n
 dependencies=$(sed -n '/^\[dependencies\]/,/^\[/p' "$root/fuse-ffi/flight/Cargo.toml" | grep -c '^[a-z].* = ')
 [ "$dependencies" -lt 10 ] || { echo "flight: $dependencies direct dependencies; fewer than 10 are allowed" >&2; exit 1; }
 
+# Its header: each standard, C++ too, twice, with no C library. Sizes and places of fields are what they were.
+for standard in c99 c11 c17; do
+    cc -std=$standard -ffreestanding -nostdlib -Wall -Wextra -Wpedantic -Werror -I "$root/include" -c -o "$out/header.o" "$here/header.c"
+done
+for standard in c++11 c++17 c++20; do
+    c++ -x c++ -std=$standard -Wall -Wextra -Wpedantic -Werror -I "$root/include" -c -o "$out/header.o" "$here/header.c"
+done
+
+# Installed, and found by a new user: by pkg-config and by CMake. The full library stands aside here.
+rm -rf "$out/package"
+mkdir -p "$out/package/libraries"
+touch "$out/package/libraries/libfuse.so" "$out/package/libraries/libfuse.a"
+cp "$archive" "$out/package/libraries/"
+"$root/fuse-ffi/install.sh" "$out/package/libraries" "" "$out/package/prefix"
+cp "$here/package/CMakeLists.txt" "$here/misuse.c" "$here/flight.h" "$out/package/"
+cmake -S "$out/package" -B "$out/package/build" -DCMAKE_PREFIX_PATH="$out/package/prefix" -Wno-dev >"$out/cmake.log" || { cat "$out/cmake.log" >&2; exit 1; }
+cmake --build "$out/package/build" >"$out/cmake.log" 2>&1 || { cat "$out/cmake.log" >&2; exit 1; }
+"$out/package/build/misuse" 2>/dev/null | sed 's/^flight: /flight: CMake: /'
+read -ra found < <(PKG_CONFIG_PATH=$out/package/prefix/lib/pkgconfig pkg-config --cflags --libs fuse-flight)
+cc -std=gnu11 -o "$out/package/misuse" "$here/misuse.c" "${found[@]}" -Wl,--gc-sections
+"$out/package/misuse" 2>/dev/null | sed 's/^flight: /flight: pkg-config: /'
+
 # FreeRTOS: the port, on the kernel's simulator for Linux.
 make --silent --no-print-directory -C "$root/examples/freertos" FLIGHT="$out" FUSE="$fuse" OUT="$out/freertos" "$out/freertos/freertos"
 for module in "$root"/examples/superloop/modules/*.wat; do
