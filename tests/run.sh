@@ -21,7 +21,7 @@ step() {
 
 step "set-up" tests/setup.sh test
 step "formatting" cargo fmt --all --check
-step "shell scripts" shellcheck fuse-ffi/install.sh tests/abi/*.sh tests/abi/package/check.sh tests/*.sh tests/no-std/*.sh examples/*.sh .ci/run
+step "shell scripts" shellcheck fuse-ffi/install.sh fuse-ffi/flight/*.sh tests/abi/*.sh tests/abi/package/check.sh tests/*.sh tests/flight/*.sh examples/*.sh examples/freertos/*.sh .ci/run
 step "licences, bans and sources" target/tools/bin/cargo-deny --log-level error check bans licenses sources
 step "bill of materials" tests/sbom.sh "$CARGO_TARGET_DIR/sbom"
 # Everything below selects the whole workspace, so that dependencies get one set of features and are built once.
@@ -33,7 +33,7 @@ step "libfuse: the examples in C and C++" tests/abi/examples.sh "$CARGO_TARGET_D
 step "libfuse: packaging" tests/abi/package/check.sh "$CARGO_TARGET_DIR/debug/deps"
 step "modules: rebuilt, the same byte for byte" tests/modules-check.sh
 # The tests have built the program `fuse`.
-step "without std: symbols, size, a run from C" tests/no-std/check.sh "$CARGO_TARGET_DIR/debug/fuse"
+step "flight library: symbols, size, memory, bare metal, FreeRTOS" tests/flight/check.sh "$CARGO_TARGET_DIR/debug/fuse"
 step "fuzzing" tests/fuzz.sh "${FUZZ_SECONDS:-8}"
 step "lints" cargo clippy --quiet --workspace --all-targets -- -D warnings
 step "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps
