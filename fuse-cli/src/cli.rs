@@ -2,8 +2,8 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::module;
 use crate::outcome::{EXIT_CODES, Outcome};
+use crate::{image, module};
 
 /// Fuse runs code that you do not trust, next to code that must not fail.
 #[derive(Debug, Parser)]
@@ -24,6 +24,12 @@ enum Command {
         #[command(subcommand)]
         command: module::Command,
     },
+    /// Make and list what microVMs on this machine boot from
+    #[command(after_help = EXIT_CODES)]
+    Image {
+        #[command(subcommand)]
+        command: image::Command,
+    },
 }
 
 impl Cli {
@@ -31,6 +37,7 @@ impl Cli {
     pub(crate) fn run(self) -> Outcome {
         match self.command {
             Command::Module { command } => command.run(self.json),
+            Command::Image { command } => command.run(self.json),
         }
     }
 }
