@@ -90,7 +90,10 @@ pub(super) async fn finish<T: Send + 'static>(
 }
 
 impl Inner {
-    async fn create(self: &Arc<Self>, new: NewVm) -> Result<VmView> {
+    async fn create(self: &Arc<Self>, mut new: NewVm) -> Result<VmView> {
+        if new.seed.is_none() {
+            new.seed = self.warm_start(&new).await?;
+        }
         let seed = match &new.seed {
             Some(seed) => {
                 let (inner, seed) = (Arc::clone(self), seed.clone());
