@@ -2,9 +2,8 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::module;
 use crate::outcome::{EXIT_CODES, Outcome};
-use crate::server;
+use crate::{image, module, server};
 
 /// Fuse runs code that you do not trust, next to code that must not fail.
 #[derive(Debug, Parser)]
@@ -37,6 +36,12 @@ enum Command {
         #[command(subcommand)]
         command: server::State,
     },
+    /// Make and list what microVMs on this machine boot from
+    #[command(after_help = EXIT_CODES)]
+    Image {
+        #[command(subcommand)]
+        command: image::Command,
+    },
 }
 
 impl Cli {
@@ -47,6 +52,7 @@ impl Cli {
             Command::Serve(serve) => serve.run(self.json),
             Command::Doctor(doctor) => doctor.run(self.json),
             Command::State { command } => command.run(self.json),
+            Command::Image { command } => command.run(self.json),
         }
     }
 }

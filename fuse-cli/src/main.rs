@@ -8,6 +8,7 @@ use std::thread;
 use clap::Parser as _;
 
 mod cli;
+mod image;
 mod module;
 mod outcome;
 mod output;
