@@ -30,7 +30,7 @@ class Record:
             raise AttributeError(f"this {type(self).__name__} has no {name!r}; it has {sorted(self.__dict__.get('data', {}))}") from None
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and isinstance(other, Record) and other.data == self.data
+        return isinstance(other, Record) and type(other) is type(self) and other.data == self.data
 
     def __hash__(self) -> int:
         return hash((type(self), self.id))
