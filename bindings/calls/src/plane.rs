@@ -10,7 +10,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::AbortHandle;
 
 use crate::calls;
-use crate::stream::{self, Stream};
+use crate::stream::Stream;
 
 /// How long [`Plane::close`] waits for the control plane.
 pub const CLOSE_LIMIT: Duration = Duration::from_secs(10);
@@ -112,12 +112,9 @@ impl Plane {
     /// A stream: `events` with the query of `GET /v1/events`, or `logs` with `id` and `source`.
     ///
     /// # Errors
-    /// [`Error::Invalid`], [`Error::NotFound`].
+    /// [`Error::Closed`].
     pub fn stream(&self, name: &str, arguments: &str) -> Result<Stream> {
-        let Live { fuse, runtime } = self.live()?;
-        let stream = runtime.block_on(stream::open(&fuse, name, arguments));
-        end(runtime);
-        stream
+        Ok(Stream::new(self.fuse()?, name, arguments))
     }
 
     /// Waits for a call, on a thread that is not of a runtime.

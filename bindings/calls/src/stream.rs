@@ -9,7 +9,7 @@ use tokio::sync::Mutex;
 
 use crate::calls::{json, name, parse};
 
-/// A stream under way. Its pieces are asked for one by one; a clone is the same stream.
+/// A stream. It is opened when the first piece is asked for; a clone is the same stream.
 #[derive(Clone, Debug)]
 pub struct Stream {
     source: Arc<Mutex<Source>>,
@@ -17,6 +17,7 @@ pub struct Stream {
 
 #[derive(Debug)]
 enum Source {
+    New { fuse: Orchestrator, kind: String, arguments: String },
     Events(Subscription),
     Log(LogStream),
 }
@@ -28,8 +29,8 @@ struct LogArguments {
     source: String,
 }
 
-pub(crate) async fn open(fuse: &Orchestrator, kind: &str, arguments: &str) -> Result<Stream> {
-    let source = match kind {
+async fn open(fuse: &Orchestrator, kind: &str, arguments: &str) -> Result<Source> {
+    Ok(match kind {
         "events" => {
             let query: wire::EventQuery = parse(arguments)?;
             let (after, subject) = query.parts()?;
@@ -48,17 +49,27 @@ pub(crate) async fn open(fuse: &Orchestrator, kind: &str, arguments: &str) -> Re
             let query = wire::LogQuery { source, follow: String::new() };
             Source::Log(fuse.follow_logs(&id, query.parts()?.0).await?)
         }
-    };
-    Ok(Stream { source: Arc::new(Mutex::new(source)) })
+    })
 }
 
 impl Stream {
+    pub(crate) fn new(fuse: Orchestrator, kind: &str, arguments: &str) -> Self {
+        let source = Source::New { fuse, kind: kind.to_owned(), arguments: arguments.to_owned() };
+        Self { source: Arc::new(Mutex::new(source)) }
+    }
+
     /// The next piece: a frame of `GET /v1/events` as JSON, or text of the log; `None` at the end.
     ///
     /// # Errors
-    /// As [`Subscription::next`] and [`LogStream::next`].
+    /// As [`Subscription::next`] and [`LogStream::next`]; the first one also what opening it fails with.
     pub async fn next(self) -> Result<Option<String>> {
-        match &mut *self.source.lock().await {
+        let mut source = self.source.lock().await;
+        if let Source::New { fuse, kind, arguments } = &*source {
+            let opened = open(fuse, kind, arguments).await?;
+            *source = opened;
+        }
+        match &mut *source {
+            Source::New { .. } => Ok(None),
             Source::Events(events) => match events.next().await? {
                 Some(delivery) => json(&frame(delivery, events.position())).map(Some),
                 None => Ok(None),

@@ -121,8 +121,7 @@ class AsyncCalls:
         await _awaited(lambda done: self._plane.begin_upload(id, path, mode, content, done))
 
     async def stream(self, name: str, **arguments: Any) -> AsyncPieces:
-        stream = await asyncio.to_thread(self._plane.stream, name, json.dumps(arguments))
-        return AsyncPieces(stream)
+        return AsyncPieces(self._plane.stream(name, json.dumps(arguments)))
 
     async def close(self) -> None:
         await asyncio.to_thread(self._plane.close)
