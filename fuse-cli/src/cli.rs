@@ -4,6 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::module;
 use crate::outcome::{EXIT_CODES, Outcome};
+use crate::server;
 
 /// Fuse runs code that you do not trust, next to code that must not fail.
 #[derive(Debug, Parser)]
@@ -24,6 +25,18 @@ enum Command {
         #[command(subcommand)]
         command: module::Command,
     },
+    /// Run the REST control plane
+    #[command(after_help = format!("{EXIT_CODES}\n\nExamples:\n  fuse serve\n  ORCH_AUTH_TOKEN=$(openssl rand -hex 32) fuse serve --data-dir /var/lib/fuse\n  fuse serve --config /etc/fuse/server.toml --check-config"))]
+    Serve(server::Serve),
+    /// Examine what the control plane needs, and say what to do about what is wrong
+    #[command(after_help = format!("{EXIT_CODES}\n\nExamples:\n  fuse doctor\n  fuse doctor --config /etc/fuse/server.toml"))]
+    Doctor(server::Doctor),
+    /// Back up, restore and verify the state of the control plane, while it does not run
+    #[command(after_help = EXIT_CODES)]
+    State {
+        #[command(subcommand)]
+        command: server::State,
+    },
 }
 
 impl Cli {
@@ -31,6 +44,9 @@ impl Cli {
     pub(crate) fn run(self) -> Outcome {
         match self.command {
             Command::Module { command } => command.run(self.json),
+            Command::Serve(serve) => serve.run(self.json),
+            Command::Doctor(doctor) => doctor.run(self.json),
+            Command::State { command } => command.run(self.json),
         }
     }
 }

@@ -11,6 +11,7 @@ mod cli;
 mod module;
 mod outcome;
 mod output;
+mod server;
 mod wasm;
 
 /// Stack of the thread that steps modules: what the largest `stack_size` takes, and as much again for the rest.

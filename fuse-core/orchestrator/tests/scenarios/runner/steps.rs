@@ -17,7 +17,7 @@ use fuse_orchestrator::{
 };
 use serde_json::{Value, json};
 
-use crate::world::World;
+use super::world::World;
 
 /// Either an answer of the library, or what is wrong with the scenario or its expectation.
 type Outcome = Result<Result<(), Error>, String>;
@@ -106,17 +106,17 @@ impl World {
             "exec" => self.exec(step).await,
             "upload" => self.upload(step).await,
             "logs" => self.logs(step).await,
-            "check" => self.check(step),
-            "list" => self.list(step),
+            "check" => self.check(step).await,
+            "list" => self.list(step).await,
             "snapshot" => self.snapshot(step).await,
             "restore" => Ok(self.fuse.restore_snapshot(&self.snapshot_id(step)?).await),
             "delete_snapshot" => Ok(self.fuse.delete_snapshot(&self.snapshot_id(step)?).await),
-            "check_snapshot" => self.check_snapshot(step),
-            "snapshots" => self.snapshots(step),
+            "check_snapshot" => self.check_snapshot(step).await,
+            "snapshots" => self.snapshots(step).await,
             "register" => {
                 let name = step.text("host")?.to_owned();
                 let mut with = step.get("with").clone();
-                if self.fuse.host(&HostId::new(&name).map_err(|e| e.to_string())?).is_ok() {
+                if self.fuse.host(&HostId::new(&name).map_err(|e| e.to_string())?).await.is_ok() {
                     if with.is_null() {
                         with = json!({});
                     }
@@ -131,7 +131,7 @@ impl World {
                 let removal = if forced { Removal::Forced } else { Removal::Empty };
                 Ok(self.fuse.remove_host(&self.host_id(step)?, removal).await)
             }
-            "check_host" => self.check_host(step),
+            "check_host" => self.check_host(step).await,
             "reconcile" => self.reconcile(step).await,
             "advance" => {
                 tokio::time::sleep(step.seconds("seconds")).await;
@@ -140,7 +140,8 @@ impl World {
             "restart" => self.restart().await.map(Ok),
             "events" => self.events(step).await,
             "dead_letters" => {
-                let keys: Vec<_> = self.fuse.dead_letters().iter().map(|letter| letter.key()).collect();
+                let keys: Vec<_> =
+                    attempt!(self.fuse.dead_letters().await).iter().map(|letter| letter.key()).collect();
                 expect("the dead letters", keys, step.get("are")).map(Ok)
             }
             "retry" => Ok(self.fuse.retry_dead_letter(step.text("letter")?).await),
@@ -169,7 +170,7 @@ impl World {
                 Ok(())
             }),
             "lose" => {
-                let vm = self.fuse.get(&self.environment(step)?).map_err(|e| e.to_string())?;
+                let vm = self.fuse.get(&self.environment(step)?).await.map_err(|e| e.to_string())?;
                 let host = self.stub.host(vm.host_id.as_str());
                 if host.vanish(&vm.vm) { Ok(Ok(())) } else { Err("its VM is not there".to_owned()) }
             }
@@ -260,11 +261,11 @@ impl World {
 
     async fn rotate(&mut self, step: &Step<'_>) -> Outcome {
         let id = self.environment(step)?;
-        let before = self.fuse.credentials(&id).await.ok();
+        let before = self.plane.credentials(&id).await.ok();
         attempt!(self.fuse.rotate_token(&id).await);
-        let environment = attempt!(self.fuse.get(&id));
+        let environment = attempt!(self.fuse.get(&id).await);
         let host = self.stub.host(environment.host_id.as_str());
-        let after = attempt!(self.fuse.credentials(&id).await);
+        let after = attempt!(self.plane.credentials(&id).await);
         let old = before.ok_or("there were no credentials")?;
         if host.takes_token(&environment.vm, old.token().expose_secret()) {
             return Err("the old token works in the guest".to_owned());
@@ -322,12 +323,12 @@ impl World {
         Ok(Ok(()))
     }
 
-    fn check(&mut self, step: &Step<'_>) -> Outcome {
+    async fn check(&mut self, step: &Step<'_>) -> Outcome {
         let id = self.environment(step)?;
         let names = ["state", "reason", "text", "observed", "on", "timed", "vm_is", "warnings", "boots"];
         let [state, reason, text, observed, on, timed, vm_is, warnings, boots] =
             names.map(|name| step.get(name));
-        let environment = attempt!(self.fuse.get(&id));
+        let environment = attempt!(self.fuse.get(&id).await);
         let fact = serde_json::to_value(&*environment).map_err(|error| error.to_string())?;
         expect("the state", fact["state"].clone(), state)?;
         expect("the reason", fact["reason"]["code"].clone(), reason)?;
@@ -351,13 +352,13 @@ impl World {
         Ok(Ok(()))
     }
 
-    fn list(&mut self, step: &Step<'_>) -> Outcome {
+    async fn list(&mut self, step: &Step<'_>) -> Outcome {
         let filter: EnvironmentFilter = step.read("filter")?;
         let page = step.get("page").as_u64().map(|page| page as usize);
         let want = step.get("ids");
         let (mut ids, mut cursor) = (Vec::<String>::new(), step.get("cursor").as_str().map(str::to_owned));
         loop {
-            let found = attempt!(self.fuse.list(&filter, page, cursor.as_deref()));
+            let found = attempt!(self.fuse.list(&filter, page, cursor.as_deref()).await);
             if page.is_some_and(|page| found.items.len() > page) {
                 return Err("the page is too long".to_owned());
             }
@@ -386,11 +387,11 @@ impl World {
         Ok(Ok(()))
     }
 
-    fn check_snapshot(&mut self, step: &Step<'_>) -> Outcome {
+    async fn check_snapshot(&mut self, step: &Step<'_>) -> Outcome {
         let id = self.snapshot_id(step)?;
         let (state, parent, lineage) = (step.get("state"), step.get("parent"), step.get("lineage"));
         let (mode, reason) = (step.get("mode"), step.get("reason"));
-        let snapshot = attempt!(self.fuse.snapshot(&id));
+        let snapshot = attempt!(self.fuse.snapshot(&id).await);
         let fact = serde_json::to_value(&*snapshot).map_err(|error| error.to_string())?;
         expect("the state", fact["state"].clone(), state)?;
         expect("the mode", fact["mode"].clone(), mode)?;
@@ -401,29 +402,29 @@ impl World {
         if let Some(names) = lineage.as_array() {
             let want: Vec<_> =
                 names.iter().map(|name| self.named(name.as_str().unwrap_or_default())).collect();
-            let line = attempt!(self.fuse.lineage(&id));
+            let line = attempt!(self.fuse.lineage(&id).await);
             let got: Vec<_> = line.iter().map(|snapshot| snapshot.id.to_string()).collect();
             expect("the lineage", got, &json!(want))?;
         }
         Ok(Ok(()))
     }
 
-    fn snapshots(&mut self, step: &Step<'_>) -> Outcome {
+    async fn snapshots(&mut self, step: &Step<'_>) -> Outcome {
         let filter: SnapshotFilter = step.read("filter")?;
         let (states, bytes) = (step.get("states"), step.get("on_hosts"));
-        let found = attempt!(self.fuse.snapshots(&filter, Some(200), None)).items;
+        let found = attempt!(self.fuse.snapshots(&filter, Some(200), None).await).items;
         let got: Vec<_> = found.iter().map(|snapshot| snapshot.state.as_str()).collect();
         expect("the snapshots", got, states)?;
-        let hosts = attempt!(self.fuse.hosts(Some(200), None)).items;
+        let hosts = attempt!(self.fuse.hosts(Some(200), None).await).items;
         let kept: usize = hosts.iter().map(|host| self.stub.host(host.id.as_str()).snapshot_count()).sum();
         expect("what hosts keep", kept, bytes).map(Ok)
     }
 
-    fn check_host(&mut self, step: &Step<'_>) -> Outcome {
+    async fn check_host(&mut self, step: &Step<'_>) -> Outcome {
         let id = self.host_id(step)?;
         let names = ["state", "liveness", "taken", "vms", "warnings"];
         let [state, liveness, taken, vms, warnings] = names.map(|name| step.get(name));
-        let host = attempt!(self.fuse.host(&id));
+        let host = attempt!(self.fuse.host(&id).await);
         expect("the state", host.state.as_str(), state)?;
         expect("the liveness", host.liveness.state.as_str(), liveness)?;
         expect("the number of VMs", self.stub.host(id.as_str()).vms().len(), vms)?;
@@ -444,7 +445,7 @@ impl World {
             if time > 0 {
                 tokio::time::sleep(Duration::from_secs(30)).await;
             }
-            let reports = attempt!(self.fuse.reconcile().await);
+            let reports = attempt!(self.plane.reconcile().await);
             seen = reports.iter().map(|(_, report)| report.foreign).sum();
         }
         expect("the VMs of others", seen, foreign).map(Ok)
@@ -488,7 +489,7 @@ impl World {
             None => self.api_keys.get(step.text("key")?).ok_or("no such key")?.secret.clone(),
         };
         let allows = step.get("allows");
-        let record = self.fuse.authenticate(&shown);
+        let record = self.plane.authenticate(&shown);
         let mut allowed = Vec::new();
         for (scope, name) in [(Scope::Read, "read"), (Scope::Write, "write"), (Scope::Admin, "admin")] {
             if record.as_ref().is_some_and(|record| record.allows(scope)) {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use fuse_orchestrator::{
-    Config, ControlPlane, HostRegistration,
+    Config, ControlPlane, HostRegistration, Orchestrator,
     model::{Capacity, HostId, OwnerId},
     provider::stub::{StubConnector, StubHost},
     scheduler::Policy,
@@ -12,8 +12,14 @@ use fuse_orchestrator::{
 };
 use serde_json::Value;
 
+use super::Reach;
+
 pub struct World {
-    pub fuse: ControlPlane,
+    /// What the scenario calls.
+    pub fuse: Orchestrator,
+    /// What is behind it, for what only the process that acts can do.
+    pub plane: ControlPlane,
+    reach: Reach,
     pub stub: Arc<StubConnector>,
     store: SharedStore,
     keys: Arc<KeyRing>,
@@ -24,14 +30,24 @@ pub struct World {
 }
 
 impl World {
-    pub async fn open(config: &Value, hosts: &Value) -> Result<Self, String> {
+    pub async fn open(config: &Value, hosts: &Value, reach: Reach) -> Result<Self, String> {
         let stub = Arc::new(StubConnector::new());
         let keys = Arc::new(KeyRing::generate().unwrap());
         let store: SharedStore = Arc::new(MemoryStore::new());
         let config = read_config(config)?;
-        let fuse = build(&config, &store, &keys, &stub).await?;
-        let world =
-            Self { fuse, stub, store, keys, config, names: BTreeMap::new(), api_keys: BTreeMap::new() };
+        let plane = build(&config, &store, &keys, &stub).await?;
+        let fuse = reach(&plane);
+        let world = Self {
+            fuse,
+            plane,
+            reach,
+            stub,
+            store,
+            keys,
+            config,
+            names: BTreeMap::new(),
+            api_keys: BTreeMap::new(),
+        };
         for (name, host) in hosts.as_object().into_iter().flatten() {
             world.register(name, host).await?;
         }
@@ -40,8 +56,9 @@ impl World {
 
     /// Ends the process where it stands and starts another on the same store.
     pub async fn restart(&mut self) -> Result<(), String> {
-        self.fuse.halt().await;
-        self.fuse = build(&self.config, &self.store, &self.keys, &self.stub).await?;
+        self.plane.halt().await;
+        self.plane = build(&self.config, &self.store, &self.keys, &self.stub).await?;
+        self.fuse = (self.reach)(&self.plane);
         Ok(())
     }
 
