@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use fuse_abi::header::{self, functions};
 use fuse_abi::repository;
