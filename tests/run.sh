@@ -8,7 +8,7 @@ began=$SECONDS
 
 # `make soak`: the long forms of the same tests.
 if [ -n "${FUSE_SOAK:-}" ]; then
-    export FUSE_CRASH_CYCLES=1000 FUSE_DAMAGE_FLIPS=5000 FUSE_SIM_SEEDS=1000000 FUSE_SIM_LARGE=1000 FUZZ_SECONDS=3600
+    export FUSE_CRASH_CYCLES=1000 FUSE_DAMAGE_FLIPS=5000 FUSE_SIM_SEEDS=1000000 FUSE_SIM_LARGE=1000 FUZZ_SECONDS=3600 FUSE_SERVER_KILLS=1000 FUSE_SCHEMA_EXAMPLES=500
 fi
 
 step() {
@@ -41,6 +41,7 @@ step "modules: rebuilt, the same byte for byte" tests/modules-check.sh
 # The tests have built the program `fuse`.
 step "flight library: symbols, size, memory, bare metal, FreeRTOS" tests/flight/check.sh "$CARGO_TARGET_DIR/debug/fuse"
 step "host scripts, each twice" host-agent/scripts/tests/run.sh
+step "server: published clients, answers against the description" tests/server.sh "$CARGO_TARGET_DIR/debug/fuse"
 step "fuzzing" tests/fuzz.sh "${FUZZ_SECONDS:-8}"
 step "lints" cargo clippy --quiet --workspace --all-targets -- -D warnings
 step "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps

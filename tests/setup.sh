@@ -67,3 +67,23 @@ if [ "${1:-build}" = test ]; then
         cp tests/requirements.txt "$venv/requirements.txt"
     fi
 fi
+
+# The published clients of the original control plane, each version in an environment of its own, and what compares a
+# server with its description.
+if [ "${1:-build}" = test ]; then
+    python_packages() {
+        local venv=target/tools/$1
+        shift
+        if [ "$(cat "$venv/installed" 2>/dev/null)" != "$*" ]; then
+            echo "setup: installing Python packages into $venv: $*"
+            rm -rf "$venv"
+            python3 -m venv "$venv"
+            "$venv/bin/pip" install --quiet --disable-pip-version-check "$@"
+            echo "$*" >"$venv/installed"
+        fi
+    }
+    for version in 0.1.0 0.28.0 0.37.1; do
+        python_packages "folsom-fuse-$version" "folsom-fuse==$version"
+    done
+    python_packages schemathesis "schemathesis==4.32.5"
+fi
