@@ -21,9 +21,8 @@ step() {
 
 step "set-up" tests/setup.sh test
 step "formatting" cargo fmt --all --check
-step "shell scripts" shellcheck -x fuse-ffi/install.sh fuse-ffi/flight/*.sh tests/abi/*.sh tests/abi/package/check.sh \
-    tests/*.sh tests/flight/*.sh examples/*.sh examples/freertos/*.sh .ci/run host-agent/scripts/*.sh \
-    host-agent/scripts/tests/run.sh host-agent/scripts/tests/systemctl
+mapfile -t scripts < <(git ls-files '*.sh')
+step "shell scripts" shellcheck -x "${scripts[@]}" .ci/run host-agent/scripts/tests/systemctl
 step "licences, bans and sources" target/tools/bin/cargo-deny --log-level error check bans licenses sources
 step "bill of materials" tests/sbom.sh "$CARGO_TARGET_DIR/sbom"
 # The guest agent, small and static as guests get it, and what boots with it: the VM tests run inside of it.

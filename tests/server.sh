@@ -44,6 +44,9 @@ for version in 0.1.0 0.28.0 0.37.1; do
     echo "server: folsom-fuse $version: $("target/tools/folsom-fuse-$version/bin/python" tests/server/life.py "$url" "$token")"
 done
 
+fuse-server/examples/walk.sh "$url" "$token" >"$work/walk"
+grep -q '"state":"destroyed"' "$work/walk"
+
 # Streams and terminals have no end; the cookie and the screen have tests of their own.
 curl -fsS -H "Authorization: Bearer $token" "$url/v1/openapi.json" >"$work/openapi.json"
 (cd "$work" && "$OLDPWD/target/tools/schemathesis/bin/schemathesis" run openapi.json --url "$url" \
