@@ -38,10 +38,10 @@ modules=(virtio_ring virtio virtio_mmio virtio_pci_legacy_dev virtio_pci_modern_
     vsock vmw_vsock_virtio_transport_common vmw_vsock_virtio_transport overlay)
 
 fetch_kernel "$packages"
-busybox=$(fetch_package "$packages" busybox-static)
+busybox_package=$(fetch_package "$packages" busybox-static)
 kernel=$(kernel_package "$packages")
 
-made_of=$(cat "$fused" "$busybox" "$kernel" "${BASH_SOURCE[0]}" | sha256sum | cut -d' ' -f1)
+made_of=$(cat "$fused" "$busybox_package" "$kernel" "${BASH_SOURCE[0]}" | sha256sum | cut -d' ' -f1)
 if [ "$(cat "$out/made-of" 2>/dev/null)" = "$made_of" ] && (cd "$out" && sha256sum --quiet -c SHA256SUMS 2>/dev/null); then
     say "$out: kernel and initramfs are there already"
     exit 0
@@ -50,7 +50,7 @@ fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 dpkg-deb -x "$kernel" "$work/kernel"
-dpkg-deb -x "$busybox" "$work/busybox"
+dpkg-deb -x "$busybox_package" "$work/busybox"
 version=$(basename "$(echo "$work"/kernel/boot/vmlinuz-*)" | sed 's/^vmlinuz-//')
 
 "$here/extract-vmlinux.py" "$work/kernel/boot/vmlinuz-$version" "$work/vmlinux"
@@ -58,10 +58,14 @@ version=$(basename "$(echo "$work"/kernel/boot/vmlinuz-*)" | sed 's/^vmlinuz-//'
 root=$work/root
 mkdir -p "$root"/{bin,dev,etc,lib/modules/fuse,newroot,proc,root,run,sys,tmp}
 install -m 755 "$fused" "$root/init"
-install -m 755 "$(find "$work/busybox" -type f -name busybox | head -1)" "$root/bin/busybox"
-for applet in $("$root/bin/busybox" --list); do
+for busybox in "$work/busybox/bin/busybox" "$work/busybox/usr/bin/busybox"; do
+    [ ! -f "$busybox" ] || install -m 755 "$busybox" "$root/bin/busybox"
+done
+applets=$("$root/bin/busybox" --list)
+for applet in $applets; do
     [ "$applet" = busybox ] || ln -s busybox "$root/bin/$applet"
 done
+[ -e "$root/bin/sh" ] || die "$busybox_package: this busybox has no shell"
 printf 'root:x:0:0:root:/root:/bin/sh\n' >"$root/etc/passwd"
 printf 'root:x:0:\ntty:x:5:\n' >"$root/etc/group"
 for module in "${modules[@]}"; do

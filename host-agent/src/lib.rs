@@ -19,8 +19,10 @@ mod config;
 pub mod driver;
 mod error;
 pub mod net;
+pub mod provider;
 pub mod store;
 pub mod system;
 
 pub use config::{Config, DriverConfig, NetworkConfig};
 pub use error::{Error, ErrorKind, Result};
+pub use provider::{LocalConnector, LocalProvider};

@@ -29,10 +29,7 @@ impl FdStream {
 
 /// Has the runtime watch a descriptor.
 #[allow(unsafe_code)]
-pub(crate) fn watch<T: AsFd + AsRawFd>(owner: T) -> io::Result<AsyncFd<T>>
-where
-    T: Into<OwnedFd>,
-{
+pub(crate) fn watch<T: AsFd + AsRawFd + Into<OwnedFd>>(owner: T) -> io::Result<AsyncFd<T>> {
     // SAFETY: the owner is a type that holds one open descriptor (it can be turned into an `OwnedFd`), names the same one
     // each time, and closes it only when dropped. `AsyncFd` owns it and takes it out of the runtime before dropping it;
     // nobody gets it mutably.

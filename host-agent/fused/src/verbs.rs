@@ -11,12 +11,13 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     agent::Agent,
     files, machine, program,
-    session::{Input, Output},
+    session::{Greeting, Input, Output},
 };
 
 /// What a verb works with.
 pub(crate) struct Context<'a> {
     pub(crate) agent: &'a Arc<Agent>,
+    pub(crate) greeting: Greeting,
     pub(crate) output: Output,
     pub(crate) input: Input,
 }
@@ -62,7 +63,7 @@ pub(crate) async fn run(context: Context<'_>, verb: Verb, given: &[u8]) -> Resul
             machine::owned(agent)?;
             write(&machine::clock::set(arguments(given)?)?)
         }
-        Verb::Renew => write(&machine::renew::run(agent, arguments(given)?).await?),
+        Verb::Renew => write(&machine::renew::run(&context, arguments(given)?).await?),
         Verb::Sync => write(&machine::disks::sync().await?),
         Verb::Logs => {
             program::logs::run(context, arguments(given)?).await?;
@@ -75,6 +76,7 @@ pub(crate) async fn run(context: Context<'_>, verb: Verb, given: &[u8]) -> Resul
         }
         Verb::SetToken => {
             let request: fuse_guest_protocol::verb::SetToken = arguments(given)?;
+            context.greeting.set(Some(request.token.clone()));
             agent.tokens.set(request.token);
             write(&Done {})
         }

@@ -4,14 +4,15 @@ use std::path::Path;
 
 use crate::Error;
 
-/// The file that declares a column's names.
+/// The files that declare a column's names; for the program, its manual.
 const FILES: &[(&str, &str)] = &[
     ("c", "include/fuse.h"),
     ("cpp", "include/fuse.hpp"),
-    ("python", "bindings/python/python/fuse_runtime/__init__.pyi"),
+    ("python", "bindings/python/python/fuse_runtime/_fuse.pyi"),
     ("node", "bindings/node/index.d.ts"),
     ("rest", "docs/openapi.json"),
-    ("cli", "docs/cli-commands.txt"),
+    ("cli", "docs/cli.md"),
+    ("cli", "docs/cli-module.md"),
 ];
 
 /// What each column declares. A column whose file is not there declares nothing.
@@ -25,7 +26,8 @@ impl Declared {
         let mut texts = BTreeMap::new();
         for (column, file) in FILES {
             let path = root.join(file);
-            texts.insert(*column, if path.exists() { crate::read_text(&path)? } else { String::new() });
+            let text = if path.exists() { crate::read_text(&path)? } else { String::new() };
+            texts.entry(*column).or_insert_with(String::new).push_str(&text);
         }
         let rest = texts.remove("rest").unwrap_or_default();
         let rest = if rest.is_empty() {
@@ -42,7 +44,7 @@ impl Declared {
         match column {
             "rust" => None,
             "rest" => Some(self.has_route(name)),
-            "cli" => Some(self.texts.get("cli")?.lines().any(|line| line == name)),
+            "cli" => Some(self.texts.get("cli")?.contains(&format!("fuse {name}"))),
             // `Runtime::load` or `Runtime.load`: the last part must be declared as a word of its own.
             _ => {
                 let last = name.rsplit(['.', ':']).next().unwrap_or(name);

@@ -27,6 +27,7 @@ __all__ = [
     "ModuleFailedError",
     "ModuleLimitError",
     "NotFoundError",
+    "OutOfMemoryError",
     "PolicyViolationError",
     "QuotaExceededError",
     "TrapError",
@@ -122,6 +123,12 @@ class BufferTooSmallError(EdgeError):
     kind = ErrorKind.BufferTooSmall
 
 
+class OutOfMemoryError(EdgeError, MemoryError):
+    """The memory that was set aside for the runtime does not suffice; nothing was changed."""
+
+    kind = ErrorKind.OutOfMemory
+
+
 class HalFault(Exception):
     """Raised by a HAL callback to fail with a code of its own: the module that called it traps with that code."""
 
@@ -146,6 +153,7 @@ _EDGE: tuple[type[EdgeError], ...] = (
     IntervalNotElapsedError,
     WrongStateError,
     BufferTooSmallError,
+    OutOfMemoryError,
 )
 
 #: The exception of each kind, by the kind's name.

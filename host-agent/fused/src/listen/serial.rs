@@ -6,7 +6,7 @@ use std::{
         fd::OwnedFd,
         unix::{fs::FileTypeExt, net::UnixStream},
     },
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -28,7 +28,7 @@ const A_WHILE: Duration = Duration::from_secs(5);
 pub(crate) async fn serve(agent: Arc<Agent>, path: &Path) {
     let mut said = String::new();
     loop {
-        match open(path).await {
+        match open(path) {
             Ok(port) => {
                 agent.logs.say(&format!("listening on {}", path.display()));
                 said.clear();
@@ -46,7 +46,8 @@ pub(crate) async fn serve(agent: Arc<Agent>, path: &Path) {
     }
 }
 
-async fn open(path: &Path) -> io::Result<OwnedFd> {
+fn open(path: &Path) -> io::Result<OwnedFd> {
+    let path = &device(path);
     let kind = std::fs::metadata(path)?.file_type();
     if kind.is_socket() {
         return Ok(UnixStream::connect(path)?.into());
@@ -56,6 +57,21 @@ async fn open(path: &Path) -> io::Result<OwnedFd> {
         OFlags::RDWR | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC,
         Mode::empty(),
     )?)
+}
+
+/// The device of a named port. `/dev/virtio-ports` is made by udev, which small guests do not have; the kernel names the
+/// ports in `/sys`.
+fn device(path: &Path) -> PathBuf {
+    let found = || {
+        let wanted = path.strip_prefix("/dev/virtio-ports").ok()?.to_str()?;
+        let ports = std::fs::read_dir("/sys/class/virtio-ports").ok()?;
+        let named = |port: &std::fs::DirEntry| {
+            std::fs::read_to_string(port.path().join("name")).is_ok_and(|name| name.trim() == wanted)
+        };
+        let port = ports.flatten().find(named)?;
+        Some(Path::new("/dev").join(port.file_name()))
+    };
+    if path.exists() { path.to_owned() } else { found().unwrap_or_else(|| path.to_owned()) }
 }
 
 /// Serves one host after another, until the port itself is of no use.

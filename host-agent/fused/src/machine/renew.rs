@@ -1,6 +1,6 @@
 //! A guest that was restored from a snapshot becomes one of its own.
 
-use std::{os::unix::fs::PermissionsExt, path::PathBuf, sync::Arc, time::Duration};
+use std::{os::unix::fs::PermissionsExt, path::PathBuf, time::Duration};
 
 use fuse_guest_protocol::{
     ErrorCode, GuestError,
@@ -9,7 +9,7 @@ use fuse_guest_protocol::{
 use tokio::{process::Command, time::timeout};
 
 use super::{clock, entropy, identity, network};
-use crate::agent::Agent;
+use crate::{agent::Agent, verbs::Context};
 
 /// Seconds that one hook may take.
 const HOOK: Duration = Duration::from_secs(10);
@@ -18,7 +18,8 @@ const HOOKS: usize = 64;
 
 /// Renews entropy, clock, identity, network and token, and runs the hooks. What does not work is said and does not keep
 /// the rest from being done.
-pub(crate) async fn run(agent: &Arc<Agent>, renew: Renew) -> Result<RenewResult, GuestError> {
+pub(crate) async fn run(context: &Context<'_>, renew: Renew) -> Result<RenewResult, GuestError> {
+    let agent = context.agent;
     super::owned(agent)?;
     if !renew.entropy.is_empty() && !(32..=entropy::MOST).contains(&renew.entropy.len()) {
         return Err(GuestError::new(ErrorCode::Invalid, "entropy has 32 to 512 bytes"));
@@ -57,6 +58,7 @@ pub(crate) async fn run(agent: &Arc<Agent>, renew: Renew) -> Result<RenewResult,
         warn("setting the network", &error);
     }
     if let Some(token) = renew.token.clone() {
+        context.greeting.set(Some(token.clone()));
         agent.tokens.set(token);
     }
     result.reseeded = reseeded;

@@ -26,7 +26,7 @@ const LINGER: Duration = Duration::from_millis(200);
 
 /// Runs a program.
 pub(crate) async fn run(context: Context<'_>, exec: Exec) -> Result<ExecResult, GuestError> {
-    let Context { agent, output, input } = context;
+    let Context { agent, output, input, .. } = context;
     let mut command = command(agent, &exec.argv, exec.shell.as_deref(), &exec.env, exec.cwd.as_deref())?;
     command.stdin(if exec.stdin { Stdio::piped() } else { Stdio::null() });
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);

@@ -28,7 +28,7 @@ const SHELL: &str = "exec \"${SHELL:-$(command -v bash || command -v sh)}\" -l";
 
 /// Runs a program on a terminal. When the stream is given up, the terminal hangs up and the program's group is killed.
 pub(crate) async fn run(context: Context<'_>, attach: Attach) -> Result<ExecResult, GuestError> {
-    let Context { agent, output, input } = context;
+    let Context { agent, output, input, .. } = context;
     let shell = attach.argv.is_empty().then_some(SHELL);
     let mut command = command(agent, &attach.argv, shell, &attach.env, attach.cwd.as_deref())?;
     if !attach.env.contains_key("TERM") {

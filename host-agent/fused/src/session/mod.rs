@@ -55,6 +55,27 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What a connection said hello with; none before hello.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Greeting(Arc<Mutex<Option<Option<Token>>>>);
+
+impl Greeting {
+    /// From now on the connection counts as opened with `token`.
+    pub(crate) fn set(&self, token: Option<Token>) {
+        *lock(&self.0) = Some(token);
+    }
+
+    fn is_stranger(&self) -> bool {
+        lock(&self.0).is_none()
+    }
+
+    /// Whether what was said is still taken.
+    fn holds(&self, agent: &Agent, trust: Trust) -> bool {
+        let token = lock(&self.0).clone();
+        token.is_some_and(|token| agent.tokens.accepts(trust, token.as_ref().map(Token::expose)))
+    }
+}
+
 /// Serves `stream` until it ends. `initial` was read from it already.
 pub(crate) async fn serve<S>(agent: &Arc<Agent>, stream: S, initial: &[u8], trust: Trust) -> io::Result<()>
 where
@@ -65,7 +86,7 @@ where
     let mut session = Session {
         agent: Arc::clone(agent),
         trust,
-        token: None,
+        greeting: Greeting::default(),
         failures: 0,
         deadline: (trust == Trust::Network).then(|| Instant::now() + STRANGER_PATIENCE),
         outlet: None,
@@ -80,8 +101,7 @@ where
 struct Session {
     agent: Arc<Agent>,
     trust: Trust,
-    /// What hello was said with.
-    token: Option<Option<Token>>,
+    greeting: Greeting,
     failures: u32,
     /// Until when hello must have been said.
     deadline: Option<Instant>,
@@ -137,7 +157,8 @@ impl Session {
     /// A host begins a connection: everything before is over.
     fn begin(&mut self, sync: Sync) {
         self.end_streams();
-        self.token = None;
+        // The tasks of the connection before hold the old greeting, and cannot change this one.
+        self.greeting = Greeting::default();
         self.failures = 0;
         let back = Sync { version: VERSION, nonce: sync.nonce }.encode_back();
         self.outlet = Some(self.writer.begin(&back));
@@ -152,12 +173,10 @@ impl Session {
 
     /// The channel's token has changed: a connection with the old one ends.
     fn check_token(&mut self) -> io::Result<()> {
-        match &self.token {
-            Some(token) if !self.agent.tokens.accepts(self.trust, token.as_ref().map(Token::expose)) => Err(
-                io::Error::new(io::ErrorKind::PermissionDenied, "the token of the connection was replaced"),
-            ),
-            _ => Ok(()),
+        if self.greeting.is_stranger() || self.greeting.holds(&self.agent, self.trust) {
+            return Ok(());
         }
+        Err(io::Error::new(io::ErrorKind::PermissionDenied, "the token of the connection was replaced"))
     }
 
     fn frame(&mut self, frame: Frame) -> io::Result<()> {
@@ -189,7 +208,7 @@ impl Session {
     }
 
     fn open(&mut self, outlet: &Outlet, frame: Frame) -> io::Result<()> {
-        let stranger = self.token.is_none();
+        let stranger = self.greeting.is_stranger();
         let (id, verb, mut arguments) = match self.opening.take() {
             Some((id, verb, arguments)) if id == frame.stream => (id, verb, arguments),
             Some(_) => return Err(broken(WireError::Payload(Kind::Open))),
@@ -218,7 +237,7 @@ impl Session {
 
     /// Whether the stream may begin. Hello takes effect here, so that what follows it may be sent along with it.
     fn admit(&mut self, id: u32, verb: u16, arguments: &[u8]) -> Result<Verb, GuestError> {
-        let most = if self.token.is_none() { STRANGER_STREAMS } else { MAX_STREAMS };
+        let most = if self.greeting.is_stranger() { STRANGER_STREAMS } else { MAX_STREAMS };
         let streams = lock(&self.streams);
         if streams.len() >= most || streams.contains_key(&id) {
             let text = format!("the connection has {} streams open; the most is {most}", streams.len());
@@ -235,22 +254,17 @@ impl Session {
                     if claimed {
                         self.agent.logs.say("the host has set the token of its channel");
                     }
-                    (self.token, self.deadline) = (Some(hello.token), None);
+                    self.greeting.set(hello.token);
+                    self.deadline = None;
                 }
                 Err(error) => {
                     self.failures += 1;
                     return Err(error);
                 }
             }
-        } else if !verb.is_open() {
-            let known = match &self.token {
-                Some(token) => self.agent.tokens.accepts(self.trust, token.as_ref().map(Token::expose)),
-                None => false,
-            };
-            if !known {
-                let text = format!("{verb} needs a hello with the token of this VM first");
-                return Err(GuestError::new(ErrorCode::Unauthorized, text));
-            }
+        } else if !verb.is_open() && !self.greeting.holds(&self.agent, self.trust) {
+            let text = format!("{verb} needs a hello with the token of this VM first");
+            return Err(GuestError::new(ErrorCode::Unauthorized, text));
         }
         Ok(verb)
     }
@@ -265,12 +279,11 @@ impl Session {
         let (agent, streams, outlet) = (Arc::clone(&self.agent), Arc::clone(&self.streams), outlet.clone());
 
         // The entry is there before the task runs: on this runtime a task never runs before its spawner waits.
-        let token = self.token.as_ref().and_then(Clone::clone);
+        let greeting = self.greeting.clone();
         let mut streams_now = lock(&self.streams);
         let task = self.tasks.spawn(async move {
-            let context = verbs::Context { agent: &agent, output, input };
+            let context = verbs::Context { agent: &agent, greeting, output, input };
             let answer = verbs::run(context, verb, &arguments).await;
-            drop(token);
             let ours = lock(&streams).remove(&id).is_some();
             if ours {
                 let frame = match answer {

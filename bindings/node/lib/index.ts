@@ -1,0 +1,70 @@
+/**
+ * Fuse runs code that you do not trust, next to code that must not fail.
+ *
+ * @packageDocumentation
+ */
+import { native } from "./native";
+
+export { compile, inspect, type Artifact, type CompileOptions } from "./artifact";
+export {
+  BufferTooSmallError,
+  EdgeError,
+  FuseError,
+  HalFault,
+  HalTypeError,
+  IntervalNotElapsedError,
+  InvalidArgError,
+  LoadFailedError,
+  ModuleFailedError,
+  ModuleLimitError,
+  NotFoundError,
+  OutOfMemoryError,
+  PolicyViolationError,
+  QuotaExceededError,
+  TrapError,
+  WrongStateError,
+  type ErrorKind,
+} from "./errors";
+export {
+  HAL_RESULT_MISMATCH,
+  HAL_THROWN,
+  type Frame,
+  type Hal,
+  type HalFunction,
+  type HalGroup,
+  type HostCallback,
+  type ParamType,
+  type ResultType,
+} from "./hal";
+export {
+  Activation,
+  AppConfig,
+  Capability,
+  Policy,
+  type Application,
+  type ApplicationFields,
+  type ModuleDecl,
+  type PolicyFields,
+} from "./policy";
+export {
+  errorClass,
+  EventPoster,
+  ManualClock,
+  Module,
+  quantileNs,
+  Runtime,
+  TickReport,
+  type Histogram,
+  type LogRecord,
+  type ModuleState,
+  type ModuleStats,
+  type RunOptions,
+  type RuntimeOptions,
+  type Source,
+  type StepOutcome,
+} from "./runtime";
+
+/** Name and version of the engine that artifacts are compiled for. */
+export const ENGINE_VERSION: string = native.NATIVE_ENGINE;
+/** The version of this package. */
+export const VERSION: string = native.NATIVE_VERSION;
