@@ -23,6 +23,7 @@ for header in fuse.hpp fuse_orchestrator.hpp fuse_flight.h; do
 done
 if [ -f "$libraries/libfuse-flight.a" ]; then
     install -D -m 644 "$libraries/libfuse-flight.a" "$private/libfuse-flight.a"
+    install -D -m 644 "$here/../include/fuse_flight.h" "$include/fuse_flight.h"
 fi
 
 fill() {
@@ -32,6 +33,8 @@ fill() {
 }
 fill "$here/package/fuse-runtime.pc.in" "$lib/pkgconfig/fuse-runtime.pc"
 fill "$here/package/fuse-runtime-static.pc.in" "$lib/pkgconfig/fuse-runtime-static.pc"
-fill "$here/package/fuse-flight.pc.in" "$lib/pkgconfig/fuse-flight.pc"
+if [ -f "$libraries/libfuse-flight.a" ]; then
+    fill "$here/package/fuse-flight.pc.in" "$lib/pkgconfig/fuse-flight.pc"
+fi
 fill "$here/package/fuse-config.cmake.in" "$lib/cmake/fuse/fuse-config.cmake"
 fill "$here/package/fuse-config-version.cmake.in" "$lib/cmake/fuse/fuse-config-version.cmake"

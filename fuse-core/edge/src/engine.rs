@@ -288,8 +288,7 @@ mod tests {
 
     #[test]
     fn settings_hash_tells_settings_apart() {
-        let hash =
-            |metering, traps| alloc::string::String::from(Settings { metering, traps }.hash().as_str());
+        let hash = |metering, traps| String::from(Settings { metering, traps }.hash().as_str());
         let base = hash(Metering::Wall, TrapMode::Explicit);
         assert!(base.len() == 16 && base.bytes().all(|b| b.is_ascii_hexdigit()));
         assert_ne!(base, hash(Metering::Fuel, TrapMode::Explicit));
