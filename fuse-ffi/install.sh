@@ -18,7 +18,7 @@ ln -sf "libfuse-runtime.so.$major.$version" "$private/libfuse-runtime.so.$major"
 ln -sf "libfuse-runtime.so.$major" "$private/libfuse.so"
 install -D -m 644 "$libraries/libfuse.a" "$private/libfuse.a"
 install -D -m 644 "$here/../include/fuse.h" "$include/fuse.h"
-for header in fuse.hpp fuse_orchestrator.hpp fuse_flight.h; do
+for header in fuse.hpp fuse_orchestrator.hpp; do
     install -m 644 "$here/../include/$header" "$include/$header"
 done
 if [ -f "$libraries/libfuse-flight.a" ]; then
