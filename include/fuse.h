@@ -235,9 +235,27 @@
 typedef struct fuse_app_t fuse_app_t;
 
 /**
+ * A terminal in an environment. Close it with fuse_attach_close. Any thread may write to it.
+ */
+typedef struct fuse_attach_t fuse_attach_t;
+
+/**
  * One call of a host function, while its callback runs.
  */
 typedef struct fuse_hal_call_t fuse_hal_call_t;
+
+/**
+ * A control plane for microVM sandboxes, in this process or behind the REST API. It may be used from any thread, from
+ * many at once.
+ *
+ * Requests and answers are JSON texts: the bodies and queries of the REST API. `out` (may be NULL) of a call receives
+ * the answer, or NULL where there is none; when the call failed, it receives the error body of the REST API. Free both
+ * with fuse_string_free. fuse_last_error gives the message of the last failure on any thread.
+ *
+ * Calls wait until they are done. Each that can take long has an `_async` form, which tells a completion callback
+ * instead; inside callbacks of the library only those may be called, the others are FUSE_ERR_WRONG_STATE there.
+ */
+typedef struct fuse_orchestrator_t fuse_orchestrator_t;
 
 /**
  * Posts events into one runtime, from any thread, signal handler or interrupt handler, also while the runtime
@@ -255,6 +273,11 @@ typedef struct fuse_quota_expiry_t fuse_quota_expiry_t;
  * Runs modules under policies, step by step. It belongs to one thread at a time.
  */
 typedef struct fuse_runtime_t fuse_runtime_t;
+
+/**
+ * A stream under way: events, or a log. Close it with fuse_stream_close.
+ */
+typedef struct fuse_stream_t fuse_stream_t;
 
 /**
  * What a call came to: FUSE_OK, FUSE_END, or one of the FUSE_ERR_ numbers. Numbers are never given another meaning;
@@ -848,6 +871,25 @@ typedef struct fuse_hal_group_t {
 } fuse_hal_group_t;
 
 /**
+ * Learns how an `_async` call ended: FUSE_OK with the answer, or a failure with the error body of the REST API. Called
+ * once for each call that was accepted, on a thread of the library, also when the orchestrator is closed before the
+ * call is done (FUSE_ERR_UNAVAILABLE). `text` (`length` bytes and a zero) lives until it returns. It must not wait,
+ * call functions of the library that do, or unwind.
+ */
+typedef void (*fuse_completion_fn)(void *user, fuse_status_t status, const char *text, size_t length);
+
+/**
+ * Gets what a terminal shows, on a thread of the library: FUSE_OK with bytes; FUSE_END with the program's exit code, after
+ * which nothing follows; FUSE_ERR_UNAVAILABLE when the connection broke off, the same. The bytes live until it returns.
+ * While it runs, the program in the guest is held back. The rules of fuse_completion_fn hold.
+ */
+typedef void (*fuse_attach_fn)(void *user,
+                               fuse_status_t status,
+                               const uint8_t *bytes,
+                               size_t length,
+                               int32_t exit_code);
+
+/**
  * It worked.
  */
 #define FUSE_OK 0
@@ -946,6 +988,11 @@ typedef struct fuse_hal_group_t {
  * Too many bytes.
  */
 #define FUSE_ERR_TOO_LARGE 18
+
+/**
+ * Something else failed in the control plane; the message says what.
+ */
+#define FUSE_ERR_FAILED 19
 
 /**
  * Loaded and checked, never started.
@@ -1804,6 +1851,812 @@ fuse_status_t fuse_hal_call_return_f32(struct fuse_hal_call_t *call, float value
  * ISR-safe: no; allocates: no; blocks: no; thread-safe: no.
  */
 fuse_status_t fuse_hal_call_return_f64(struct fuse_hal_call_t *call, double value);
+
+/**
+ * Frees a text that the library gave. NULL is allowed and does nothing.
+ *
+ * ISR-safe: no; allocates: no; blocks: no; thread-safe: yes.
+ */
+fuse_status_t fuse_string_free(char *text);
+
+/**
+ * Opens a control plane whose state ends with the program, with one stub host: for trying out and for tests. Close it
+ * with fuse_orchestrator_close.
+ *
+ * `error` (may be NULL) receives why it failed, cut to `error_capacity` bytes. Full build only.
+ *
+ * ISR-safe: no; allocates: yes; blocks: yes; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_in_memory(struct fuse_orchestrator_t **out, char *error, size_t error_capacity);
+
+/**
+ * Opens a control plane whose state is in a directory, which is made when it is not there. Hosts are this machine, where
+ * a driver for virtual machines works, else the stub. Close it with fuse_orchestrator_close.
+ *
+ * `error` (may be NULL) receives why it failed, cut to `error_capacity` bytes.
+ *
+ * FUSE_ERR_UNAVAILABLE when another process has the directory open, or it cannot be written. Full build only.
+ *
+ * ISR-safe: no; allocates: yes; blocks: yes; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_open(const char *directory,
+                                     struct fuse_orchestrator_t **out,
+                                     char *error,
+                                     size_t error_capacity);
+
+/**
+ * Connects to a control plane behind the REST API, such as "https://fuse.example.org:8080", with a bearer token: the
+ * master token or an API key; NULL: without one. Every function does the same as with one in this process. Close it with
+ * fuse_orchestrator_close; the server goes on.
+ *
+ * `error` (may be NULL) receives why it failed, cut to `error_capacity` bytes.
+ *
+ * FUSE_ERR_INVALID_ARG for a URL that is none; FUSE_ERR_UNAVAILABLE when nothing answers; FUSE_ERR_UNAUTHORIZED. Full
+ * build only.
+ *
+ * ISR-safe: no; allocates: yes; blocks: yes; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_connect(const char *url,
+                                        const char *token,
+                                        struct fuse_orchestrator_t **out,
+                                        char *error,
+                                        size_t error_capacity);
+
+/**
+ * Closes an orchestrator: the work of a control plane in this process ends in order, one behind the REST API goes on.
+ * Calls that run on other threads end; completions of calls that are not done are told FUSE_ERR_UNAVAILABLE; streams
+ * end. It takes at most about 10 s. NULL is allowed and does nothing.
+ *
+ * FUSE_ERR_WRONG_STATE inside a callback of the library; it then stays open. Another failure is that of the last write:
+ * the handle is closed all the same.
+ *
+ * ISR-safe: no; allocates: yes; blocks: yes; thread-safe: no.
+ */
+fuse_status_t fuse_orchestrator_close(struct fuse_orchestrator_t *orchestrator);
+
+/**
+ * Asks for an environment. `request`: the body of POST /v1/environments. The answer is the environment in state
+ * "provisioning": it comes up in the background; wait for it with fuse_orchestrator_wait_running or follow its
+ * events. `key` (may be NULL) is an idempotency key: an equal request with an equal key gets the environment that
+ * the first one made.
+ *
+ * FUSE_ERR_INVALID_ARG with every problem at once; FUSE_ERR_CONFLICT when the task has a live environment or the
+ * key was used for another request; FUSE_ERR_UNAVAILABLE when no host can take it.
+ *
+ * ISR-safe: no; allocates: yes; blocks: yes; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_provision(struct fuse_orchestrator_t *orchestrator,
+                                          const char *request,
+                                          const char *key,
+                                          char **out);
+
+/**
+ * fuse_orchestrator_provision that does not wait: `done` is told the answer.
+ *
+ * ISR-safe: no; allocates: yes; blocks: no; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_provision_async(struct fuse_orchestrator_t *orchestrator,
+                                                const char *request,
+                                                const char *key,
+                                                fuse_completion_fn done,
+                                                void *user);
+
+/**
+ * Waits until an environment runs, at most `limit_ms` milliseconds. The answer is the environment.
+ *
+ * FUSE_ERR_UNAVAILABLE when it takes longer (it goes on), FUSE_ERR_NOT_FOUND, FUSE_ERR_FAILED or another failure
+ * when it failed or was destroyed instead.
+ *
+ * ISR-safe: no; allocates: yes; blocks: yes; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_wait_running(struct fuse_orchestrator_t *orchestrator,
+                                             const char *id,
+                                             uint64_t limit_ms,
+                                             char **out);
+
+/**
+ * fuse_orchestrator_wait_running that does not wait: `done` is told the answer.
+ *
+ * ISR-safe: no; allocates: yes; blocks: no; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_wait_running_async(struct fuse_orchestrator_t *orchestrator,
+                                                   const char *id,
+                                                   uint64_t limit_ms,
+                                                   fuse_completion_fn done,
+                                                   void *user);
+
+/**
+ * One environment; also one that ended, while its record is kept.
+ *
+ * FUSE_ERR_NOT_FOUND.
+ *
+ * ISR-safe: no; allocates: yes; blocks: yes; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_get(struct fuse_orchestrator_t *orchestrator, const char *id, char **out);
+
+/**
+ * fuse_orchestrator_get that does not wait: `done` is told the answer.
+ *
+ * ISR-safe: no; allocates: yes; blocks: no; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_get_async(struct fuse_orchestrator_t *orchestrator,
+                                          const char *id,
+                                          fuse_completion_fn done,
+                                          void *user);
+
+/**
+ * A page of environments, by id. `query` (may be NULL): an object with the query of GET /v1/environments, all
+ * texts: task_id, state, host_id, limit (50, at most 200), cursor. The answer has "environments" and, when there
+ * are more, "next_cursor".
+ *
+ * FUSE_ERR_INVALID_ARG for a cursor that no list gave out.
+ *
+ * ISR-safe: no; allocates: yes; blocks: yes; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_list(struct fuse_orchestrator_t *orchestrator, const char *query, char **out);
+
+/**
+ * fuse_orchestrator_list that does not wait: `done` is told the answer.
+ *
+ * ISR-safe: no; allocates: yes; blocks: no; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_list_async(struct fuse_orchestrator_t *orchestrator,
+                                           const char *query,
+                                           fuse_completion_fn done,
+                                           void *user);
+
+/**
+ * Tells a running environment to end its work: it becomes "draining", and its drain command runs. It is not
+ * destroyed for that. The answer is the environment.
+ *
+ * FUSE_ERR_CONFLICT when it does not run; FUSE_ERR_UNAVAILABLE when the drain command failed: it is draining all
+ * the same.
+ *
+ * ISR-safe: no; allocates: yes; blocks: yes; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_drain(struct fuse_orchestrator_t *orchestrator, const char *id, char **out);
+
+/**
+ * fuse_orchestrator_drain that does not wait: `done` is told the answer.
+ *
+ * ISR-safe: no; allocates: yes; blocks: no; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_drain_async(struct fuse_orchestrator_t *orchestrator,
+                                            const char *id,
+                                            fuse_completion_fn done,
+                                            void *user);
+
+/**
+ * Destroys an environment, whatever it is doing. There is no answer.
+ *
+ * FUSE_ERR_NOT_FOUND.
+ *
+ * ISR-safe: no; allocates: yes; blocks: yes; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_destroy(struct fuse_orchestrator_t *orchestrator, const char *id, char **out);
+
+/**
+ * fuse_orchestrator_destroy that does not wait: `done` is told the answer.
+ *
+ * ISR-safe: no; allocates: yes; blocks: no; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_destroy_async(struct fuse_orchestrator_t *orchestrator,
+                                              const char *id,
+                                              fuse_completion_fn done,
+                                              void *user);
+
+/**
+ * Forks a running environment: the new one begins with the disk of the source, on the same host, with credentials
+ * of its own. `request`: the body of POST /v1/environments/{id}:fork. The answer is the new environment, which
+ * comes up in the background.
+ *
+ * FUSE_ERR_NOT_FOUND; FUSE_ERR_CONFLICT when it does not run; FUSE_ERR_UNAVAILABLE when the host has no room.
+ *
+ * ISR-safe: no; allocates: yes; blocks: yes; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_fork(struct fuse_orchestrator_t *orchestrator,
+                                     const char *id,
+                                     const char *request,
+                                     char **out);
+
+/**
+ * fuse_orchestrator_fork that does not wait: `done` is told the answer.
+ *
+ * ISR-safe: no; allocates: yes; blocks: no; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_fork_async(struct fuse_orchestrator_t *orchestrator,
+                                           const char *id,
+                                           const char *request,
+                                           fuse_completion_fn done,
+                                           void *user);
+
+/**
+ * Runs a command in a running environment and waits for it. `request`: the body of POST /v1/environments/{id}:exec.
+ * The answer has its exit code and its output. Beyond its time (60 s, at most 10 min) it is killed and its exit
+ * code is 124.
+ *
+ * FUSE_ERR_NOT_FOUND; FUSE_ERR_CONFLICT when the environment does not run.
+ *
+ * ISR-safe: no; allocates: yes; blocks: yes; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_exec(struct fuse_orchestrator_t *orchestrator,
+                                     const char *id,
+                                     const char *request,
+                                     char **out);
+
+/**
+ * fuse_orchestrator_exec that does not wait: `done` is told the answer.
+ *
+ * ISR-safe: no; allocates: yes; blocks: no; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_exec_async(struct fuse_orchestrator_t *orchestrator,
+                                           const char *id,
+                                           const char *request,
+                                           fuse_completion_fn done,
+                                           void *user);
+
+/**
+ * Writes a file in a running environment: `length` bytes, at most 48 MiB, at an absolute `path`, with a mode such
+ * as 0644. The bytes are copied. There is no answer.
+ *
+ * FUSE_ERR_NOT_FOUND; FUSE_ERR_CONFLICT when the environment does not run; FUSE_ERR_TOO_LARGE.
+ *
+ * ISR-safe: no; allocates: yes; blocks: yes; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_upload(struct fuse_orchestrator_t *orchestrator,
+                                       const char *id,
+                                       const char *path,
+                                       uint32_t mode,
+                                       const uint8_t *bytes,
+                                       size_t length,
+                                       char **out);
+
+/**
+ * fuse_orchestrator_upload that does not wait: `done` is told the answer.
+ *
+ * ISR-safe: no; allocates: yes; blocks: no; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_upload_async(struct fuse_orchestrator_t *orchestrator,
+                                             const char *id,
+                                             const char *path,
+                                             uint32_t mode,
+                                             const uint8_t *bytes,
+                                             size_t length,
+                                             fuse_completion_fn done,
+                                             void *user);
+
+/**
+ * Reads the end of a log of an environment, also of one that ended while its record is kept. `source`: "console",
+ * "startup" or "agent"; NULL: "console". Secrets are replaced. The answer is the text of the log, which is not
+ * JSON; NULL when it is empty.
+ *
+ * FUSE_ERR_NOT_FOUND.
+ *
+ * ISR-safe: no; allocates: yes; blocks: yes; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_logs(struct fuse_orchestrator_t *orchestrator,
+                                     const char *id,
+                                     const char *source,
+                                     char **out);
+
+/**
+ * fuse_orchestrator_logs that does not wait: `done` is told the answer.
+ *
+ * ISR-safe: no; allocates: yes; blocks: no; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_logs_async(struct fuse_orchestrator_t *orchestrator,
+                                           const char *id,
+                                           const char *source,
+                                           fuse_completion_fn done,
+                                           void *user);
+
+/**
+ * Gives a running environment new credentials. When it returns, its agent takes the new token and no other. There
+ * is no answer.
+ *
+ * FUSE_ERR_NOT_FOUND; FUSE_ERR_CONFLICT when the environment does not run.
+ *
+ * ISR-safe: no; allocates: yes; blocks: yes; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_rotate_token(struct fuse_orchestrator_t *orchestrator, const char *id, char **out);
+
+/**
+ * fuse_orchestrator_rotate_token that does not wait: `done` is told the answer.
+ *
+ * ISR-safe: no; allocates: yes; blocks: no; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_rotate_token_async(struct fuse_orchestrator_t *orchestrator,
+                                                   const char *id,
+                                                   fuse_completion_fn done,
+                                                   void *user);
+
+/**
+ * Opens a terminal in a running environment. While it is open the environment counts as used.
+ *
+ * `request` (may be NULL): an object with cmd (a list of texts; left out: a login shell), rows and cols (24 and 80).
+ * `finalizer` (may be NULL) is called with `user` once, when the terminal ends or is closed, or when this call fails.
+ * `out_error` (may be NULL) receives the error body when this call failed.
+ *
+ * FUSE_ERR_NOT_FOUND; FUSE_ERR_CONFLICT when the environment does not run.
+ *
+ * ISR-safe: no; allocates: yes; blocks: yes; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_attach(struct fuse_orchestrator_t *orchestrator,
+                                       const char *id,
+                                       const char *request,
+                                       fuse_attach_fn output,
+                                       void *user,
+                                       fuse_finalizer_t finalizer,
+                                       struct fuse_attach_t **out,
+                                       char **out_error);
+
+/**
+ * Types bytes, at most 1 MiB at once. They are copied. Waits while the guest does not read.
+ *
+ * FUSE_END when the program has ended; FUSE_ERR_UNAVAILABLE inside a callback of the library, when it would have to wait.
+ *
+ * ISR-safe: no; allocates: yes; blocks: yes; thread-safe: yes.
+ */
+fuse_status_t fuse_attach_write(struct fuse_attach_t *attach,
+                                const uint8_t *bytes,
+                                size_t length);
+
+/**
+ * Tells a new size of the terminal, 1 to 65535 rows and columns.
+ *
+ * As fuse_attach_write.
+ *
+ * ISR-safe: no; allocates: yes; blocks: yes; thread-safe: yes.
+ */
+fuse_status_t fuse_attach_resize(struct fuse_attach_t *attach, uint32_t rows, uint32_t cols);
+
+/**
+ * Closes a terminal: the program in the guest loses it. When it returns, the callback runs no more and its finalizer was
+ * called; called from inside the callback itself, that is the callback's last run. NULL is allowed and does nothing.
+ *
+ * ISR-safe: no; allocates: no; blocks: until the callback returns; thread-safe: no.
+ */
+fuse_status_t fuse_attach_close(struct fuse_attach_t *attach);
+
+/**
+ * Takes a snapshot of a running environment and waits until it is ready. `request` (may be NULL): the body of POST
+ * /v1/environments/{id}/snapshots. The answer is the snapshot.
+ *
+ * FUSE_ERR_NOT_FOUND; FUSE_ERR_CONFLICT when the environment does not run.
+ *
+ * ISR-safe: no; allocates: yes; blocks: yes; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_create_snapshot(struct fuse_orchestrator_t *orchestrator,
+                                                const char *id,
+                                                const char *request,
+                                                char **out);
+
+/**
+ * fuse_orchestrator_create_snapshot that does not wait: `done` is told the answer.
+ *
+ * ISR-safe: no; allocates: yes; blocks: no; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_create_snapshot_async(struct fuse_orchestrator_t *orchestrator,
+                                                      const char *id,
+                                                      const char *request,
+                                                      fuse_completion_fn done,
+                                                      void *user);
+
+/**
+ * One snapshot.
+ *
+ * FUSE_ERR_NOT_FOUND.
+ *
+ * ISR-safe: no; allocates: yes; blocks: yes; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_snapshot(struct fuse_orchestrator_t *orchestrator, const char *id, char **out);
+
+/**
+ * fuse_orchestrator_snapshot that does not wait: `done` is told the answer.
+ *
+ * ISR-safe: no; allocates: yes; blocks: no; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_snapshot_async(struct fuse_orchestrator_t *orchestrator,
+                                               const char *id,
+                                               fuse_completion_fn done,
+                                               void *user);
+
+/**
+ * A page of snapshots, newest first. `query` (may be NULL): an object with the query of GET /v1/snapshots, all
+ * texts: vm_id, task_id, state, mode, name, arch, limit (50, at most 200), cursor. The answer has "snapshots" and,
+ * when there are more, "next_cursor".
+ *
+ * FUSE_ERR_INVALID_ARG for a cursor that no list gave out.
+ *
+ * ISR-safe: no; allocates: yes; blocks: yes; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_snapshots(struct fuse_orchestrator_t *orchestrator, const char *query, char **out);
+
+/**
+ * fuse_orchestrator_snapshots that does not wait: `done` is told the answer.
+ *
+ * ISR-safe: no; allocates: yes; blocks: no; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_snapshots_async(struct fuse_orchestrator_t *orchestrator,
+                                                const char *query,
+                                                fuse_completion_fn done,
+                                                void *user);
+
+/**
+ * The ancestors of a snapshot, its parent first; at most 1,000. The answer has "snapshots".
+ *
+ * FUSE_ERR_NOT_FOUND.
+ *
+ * ISR-safe: no; allocates: yes; blocks: yes; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_lineage(struct fuse_orchestrator_t *orchestrator, const char *id, char **out);
+
+/**
+ * fuse_orchestrator_lineage that does not wait: `done` is told the answer.
+ *
+ * ISR-safe: no; allocates: yes; blocks: no; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_lineage_async(struct fuse_orchestrator_t *orchestrator,
+                                              const char *id,
+                                              fuse_completion_fn done,
+                                              void *user);
+
+/**
+ * Sets the environment that a snapshot was made of back to it, in place. Its credentials stay those of now. There
+ * is no answer.
+ *
+ * FUSE_ERR_NOT_FOUND; FUSE_ERR_CONFLICT when it is not ready or the environment does not run.
+ *
+ * ISR-safe: no; allocates: yes; blocks: yes; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_restore_snapshot(struct fuse_orchestrator_t *orchestrator,
+                                                 const char *id,
+                                                 char **out);
+
+/**
+ * fuse_orchestrator_restore_snapshot that does not wait: `done` is told the answer.
+ *
+ * ISR-safe: no; allocates: yes; blocks: no; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_restore_snapshot_async(struct fuse_orchestrator_t *orchestrator,
+                                                       const char *id,
+                                                       fuse_completion_fn done,
+                                                       void *user);
+
+/**
+ * Deletes a snapshot, bytes and record. There is no answer.
+ *
+ * FUSE_ERR_NOT_FOUND; FUSE_ERR_CONFLICT when others were made of it or it is in use.
+ *
+ * ISR-safe: no; allocates: yes; blocks: yes; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_delete_snapshot(struct fuse_orchestrator_t *orchestrator, const char *id, char **out);
+
+/**
+ * fuse_orchestrator_delete_snapshot that does not wait: `done` is told the answer.
+ *
+ * ISR-safe: no; allocates: yes; blocks: no; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_delete_snapshot_async(struct fuse_orchestrator_t *orchestrator,
+                                                      const char *id,
+                                                      fuse_completion_fn done,
+                                                      void *user);
+
+/**
+ * Registers a host, or registers it again: then its record keeps its age, its cordon and everything on it.
+ * `request`: the body of POST /v1/hosts. The answer is the host.
+ *
+ * FUSE_ERR_INVALID_ARG with every problem at once; FUSE_ERR_UNAVAILABLE when the host does not answer and its
+ * capacity is not fully declared.
+ *
+ * ISR-safe: no; allocates: yes; blocks: yes; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_register_host(struct fuse_orchestrator_t *orchestrator,
+                                              const char *request,
+                                              char **out);
+
+/**
+ * fuse_orchestrator_register_host that does not wait: `done` is told the answer.
+ *
+ * ISR-safe: no; allocates: yes; blocks: no; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_register_host_async(struct fuse_orchestrator_t *orchestrator,
+                                                    const char *request,
+                                                    fuse_completion_fn done,
+                                                    void *user);
+
+/**
+ * One host.
+ *
+ * FUSE_ERR_NOT_FOUND.
+ *
+ * ISR-safe: no; allocates: yes; blocks: yes; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_host(struct fuse_orchestrator_t *orchestrator, const char *id, char **out);
+
+/**
+ * fuse_orchestrator_host that does not wait: `done` is told the answer.
+ *
+ * ISR-safe: no; allocates: yes; blocks: no; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_host_async(struct fuse_orchestrator_t *orchestrator,
+                                           const char *id,
+                                           fuse_completion_fn done,
+                                           void *user);
+
+/**
+ * A page of hosts, by id. `query` (may be NULL): an object with limit (50, at most 200) and cursor, both texts. The
+ * answer has "hosts" and, when there are more, "next_cursor".
+ *
+ * FUSE_ERR_INVALID_ARG for a cursor that no list gave out.
+ *
+ * ISR-safe: no; allocates: yes; blocks: yes; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_hosts(struct fuse_orchestrator_t *orchestrator, const char *query, char **out);
+
+/**
+ * fuse_orchestrator_hosts that does not wait: `done` is told the answer.
+ *
+ * ISR-safe: no; allocates: yes; blocks: no; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_hosts_async(struct fuse_orchestrator_t *orchestrator,
+                                            const char *query,
+                                            fuse_completion_fn done,
+                                            void *user);
+
+/**
+ * Lets no new environments go to a host. Those that it has go on. There is no answer.
+ *
+ * FUSE_ERR_NOT_FOUND.
+ *
+ * ISR-safe: no; allocates: yes; blocks: yes; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_cordon(struct fuse_orchestrator_t *orchestrator, const char *id, char **out);
+
+/**
+ * fuse_orchestrator_cordon that does not wait: `done` is told the answer.
+ *
+ * ISR-safe: no; allocates: yes; blocks: no; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_cordon_async(struct fuse_orchestrator_t *orchestrator,
+                                             const char *id,
+                                             fuse_completion_fn done,
+                                             void *user);
+
+/**
+ * Lets new environments go to a host again. There is no answer.
+ *
+ * FUSE_ERR_NOT_FOUND.
+ *
+ * ISR-safe: no; allocates: yes; blocks: yes; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_uncordon(struct fuse_orchestrator_t *orchestrator, const char *id, char **out);
+
+/**
+ * fuse_orchestrator_uncordon that does not wait: `done` is told the answer.
+ *
+ * ISR-safe: no; allocates: yes; blocks: no; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_uncordon_async(struct fuse_orchestrator_t *orchestrator,
+                                               const char *id,
+                                               fuse_completion_fn done,
+                                               void *user);
+
+/**
+ * Removes a host. `force` 1: whatever it holds; its environments count as gone, and the operator vouches for that.
+ * 0: it must hold none. There is no answer.
+ *
+ * FUSE_ERR_NOT_FOUND; FUSE_ERR_CONFLICT when it is in use; FUSE_ERR_INVALID_ARG for another `force`.
+ *
+ * ISR-safe: no; allocates: yes; blocks: yes; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_remove_host(struct fuse_orchestrator_t *orchestrator,
+                                            const char *id,
+                                            uint32_t force,
+                                            char **out);
+
+/**
+ * fuse_orchestrator_remove_host that does not wait: `done` is told the answer.
+ *
+ * ISR-safe: no; allocates: yes; blocks: no; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_remove_host_async(struct fuse_orchestrator_t *orchestrator,
+                                                  const char *id,
+                                                  uint32_t force,
+                                                  fuse_completion_fn done,
+                                                  void *user);
+
+/**
+ * All dead letters: what the control plane tried and gave up for now. The answer has "dead_letters".
+ *
+ * ISR-safe: no; allocates: yes; blocks: yes; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_dead_letters(struct fuse_orchestrator_t *orchestrator, char **out);
+
+/**
+ * fuse_orchestrator_dead_letters that does not wait: `done` is told the answer.
+ *
+ * ISR-safe: no; allocates: yes; blocks: no; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_dead_letters_async(struct fuse_orchestrator_t *orchestrator,
+                                                   fuse_completion_fn done,
+                                                   void *user);
+
+/**
+ * Tries now what a dead letter is about. It goes when that succeeds, or when there was nothing to try. There is no
+ * answer.
+ *
+ * FUSE_ERR_NOT_FOUND; what the try fails with.
+ *
+ * ISR-safe: no; allocates: yes; blocks: yes; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_retry_dead_letter(struct fuse_orchestrator_t *orchestrator,
+                                                  const char *key,
+                                                  char **out);
+
+/**
+ * fuse_orchestrator_retry_dead_letter that does not wait: `done` is told the answer.
+ *
+ * ISR-safe: no; allocates: yes; blocks: no; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_retry_dead_letter_async(struct fuse_orchestrator_t *orchestrator,
+                                                        const char *key,
+                                                        fuse_completion_fn done,
+                                                        void *user);
+
+/**
+ * Takes a dead letter away. Work that is behind it goes on, and writes a new one when it fails again. There is no
+ * answer.
+ *
+ * FUSE_ERR_NOT_FOUND.
+ *
+ * ISR-safe: no; allocates: yes; blocks: yes; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_dismiss_dead_letter(struct fuse_orchestrator_t *orchestrator,
+                                                    const char *key,
+                                                    char **out);
+
+/**
+ * fuse_orchestrator_dismiss_dead_letter that does not wait: `done` is told the answer.
+ *
+ * ISR-safe: no; allocates: yes; blocks: no; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_dismiss_dead_letter_async(struct fuse_orchestrator_t *orchestrator,
+                                                          const char *key,
+                                                          fuse_completion_fn done,
+                                                          void *user);
+
+/**
+ * Asks whether the control plane can act, at most `limit_ms` milliseconds: what a readiness check wants to know.
+ * There is no answer.
+ *
+ * FUSE_ERR_UNAVAILABLE.
+ *
+ * ISR-safe: no; allocates: yes; blocks: yes; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_check(struct fuse_orchestrator_t *orchestrator, uint64_t limit_ms, char **out);
+
+/**
+ * fuse_orchestrator_check that does not wait: `done` is told the answer.
+ *
+ * ISR-safe: no; allocates: yes; blocks: no; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_check_async(struct fuse_orchestrator_t *orchestrator,
+                                            uint64_t limit_ms,
+                                            fuse_completion_fn done,
+                                            void *user);
+
+/**
+ * Makes an API key of 256 random bits. `request` (may be NULL): the body of POST /v1/api-keys. The answer is the
+ * key with its secret, which is told this once: overwrite the text before freeing it.
+ *
+ * FUSE_ERR_INVALID_ARG.
+ *
+ * ISR-safe: no; allocates: yes; blocks: yes; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_create_api_key(struct fuse_orchestrator_t *orchestrator,
+                                               const char *request,
+                                               char **out);
+
+/**
+ * fuse_orchestrator_create_api_key that does not wait: `done` is told the answer.
+ *
+ * ISR-safe: no; allocates: yes; blocks: no; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_create_api_key_async(struct fuse_orchestrator_t *orchestrator,
+                                                     const char *request,
+                                                     fuse_completion_fn done,
+                                                     void *user);
+
+/**
+ * All API keys, newest first, revoked ones too, without their secrets. The answer has "api_keys".
+ *
+ * ISR-safe: no; allocates: yes; blocks: yes; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_api_keys(struct fuse_orchestrator_t *orchestrator, char **out);
+
+/**
+ * fuse_orchestrator_api_keys that does not wait: `done` is told the answer.
+ *
+ * ISR-safe: no; allocates: yes; blocks: no; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_api_keys_async(struct fuse_orchestrator_t *orchestrator,
+                                               fuse_completion_fn done,
+                                               void *user);
+
+/**
+ * Revokes an API key: it is refused from now on. Revoking twice is once. There is no answer.
+ *
+ * FUSE_ERR_NOT_FOUND.
+ *
+ * ISR-safe: no; allocates: yes; blocks: yes; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_revoke_api_key(struct fuse_orchestrator_t *orchestrator, const char *id, char **out);
+
+/**
+ * fuse_orchestrator_revoke_api_key that does not wait: `done` is told the answer.
+ *
+ * ISR-safe: no; allocates: yes; blocks: no; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_revoke_api_key_async(struct fuse_orchestrator_t *orchestrator,
+                                                     const char *id,
+                                                     fuse_completion_fn done,
+                                                     void *user);
+
+/**
+ * Follows events: each is told to `callback` with FUSE_OK and the JSON of a frame of GET /v1/events, in order, on a thread
+ * of the library. A failure is told with its status and the stream goes on; FUSE_END is the end: the control plane is
+ * gone.
+ *
+ * `query` (may be NULL): an object with the query of GET /v1/events, all texts: after (a number; left out: from now on),
+ * subject_kind, subject_id. `finalizer` (may be NULL) is called with `user` once, when the stream ends, or when this call
+ * fails. `out_error` (may be NULL) receives the error body when this call failed. The rules of fuse_completion_fn hold.
+ *
+ * ISR-safe: no; allocates: yes; blocks: yes; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_events(struct fuse_orchestrator_t *orchestrator,
+                                       const char *query,
+                                       fuse_completion_fn callback,
+                                       void *user,
+                                       fuse_finalizer_t finalizer,
+                                       struct fuse_stream_t **out,
+                                       char **out_error);
+
+/**
+ * Reads the end of a log of an environment, and then what is written from now on: each piece is told to `callback` with
+ * FUSE_OK and the text, on a thread of the library; FUSE_END when the environment has ended and everything was told; a
+ * failure ends it too.
+ *
+ * `source`: "console", "startup" or "agent"; NULL: "console". Otherwise as fuse_orchestrator_events.
+ *
+ * FUSE_ERR_NOT_FOUND.
+ *
+ * ISR-safe: no; allocates: yes; blocks: yes; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_follow_logs(struct fuse_orchestrator_t *orchestrator,
+                                            const char *id,
+                                            const char *source,
+                                            fuse_completion_fn callback,
+                                            void *user,
+                                            fuse_finalizer_t finalizer,
+                                            struct fuse_stream_t **out,
+                                            char **out_error);
+
+/**
+ * The number of the newest event; 0 when there is none.
+ *
+ * ISR-safe: no; allocates: yes; blocks: yes; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_newest_event(struct fuse_orchestrator_t *orchestrator, uint64_t *out_sequence);
+
+/**
+ * Ends a stream. When it returns, its callback runs no more and its finalizer was called; called from inside the
+ * callback itself, that is the callback's last run, and the finalizer is called after it. NULL is allowed and does
+ * nothing.
+ *
+ * ISR-safe: no; allocates: no; blocks: until the callback returns; thread-safe: no.
+ */
+fuse_status_t fuse_stream_close(struct fuse_stream_t *stream);
 
 #ifdef __cplusplus
 }  // extern "C"

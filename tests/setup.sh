@@ -21,6 +21,11 @@ test)
     need /usr/bin/rustc rustc # modules in Rust: Debian's compiler, so that their bytes are the same everywhere
     need /usr/lib/rustlib/wasm32-unknown-unknown libstd-rust-dev-wasm32
     need shellcheck shellcheck
+    need cmake cmake        # programs that find libfuse
+    need pkg-config pkg-config
+    need valgrind valgrind
+    need /usr/include/fuse/fuse.h libfuse-dev   # the filesystem libraries of the same name
+    need /usr/include/fuse3/fuse.h libfuse3-dev
     need python3 python3
     python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
     need /usr/lib/postgresql/15/bin/postgres postgresql-15

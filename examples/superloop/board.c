@@ -29,13 +29,13 @@ void board_timer_arm(uint32_t time_us, void (*handler)(void)) {
     action.sa_handler = interrupt;
     action.sa_flags = SA_RESTART;
     expired = handler;
-    sigaction(SIGALRM, &action, NULL);
-    setitimer(ITIMER_REAL, &once, NULL);
+    sigaction(SIGVTALRM, &action, NULL);
+    setitimer(ITIMER_VIRTUAL, &once, NULL);
 }
 
 void board_timer_stop(void) {
     struct itimerval never = {{0, 0}, {0, 0}};
-    setitimer(ITIMER_REAL, &never, NULL);
+    setitimer(ITIMER_VIRTUAL, &never, NULL);
 }
 
 int board_protect(const uint8_t *start, size_t length, int code) {

@@ -1,5 +1,5 @@
 /* The board: what a real one has in registers. Time passes only where the program waits, so each run is the same; the
- * compare register of the quota timer is a one-shot interval timer whose signal stands for the interrupt. */
+ * quota timer is a one-shot timer of the process, in time that its code ran, whose signal stands for the interrupt. */
 #ifndef BOARD_H
 #define BOARD_H
 

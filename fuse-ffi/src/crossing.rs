@@ -102,6 +102,11 @@ impl<T: Copy> Place<T> {
         Self(to)
     }
 
+    #[cfg(feature = "full")]
+    pub(crate) const fn is_null(&self) -> bool {
+        self.0.is_null()
+    }
+
     pub(crate) fn put(&self, value: T) {
         if !self.0.is_null() {
             // SAFETY: not null, so it can be written.

@@ -4,11 +4,10 @@ use fuse_edge::platform::MemoryLedger;
 use fuse_edge::{MemoryPlan, Policy, RuntimeConfig};
 
 use crate::crossing::{self, Crossing, Place};
-use crate::handle::{Failed, Refusal, free_call};
+use crate::handle::{Failed, Refusal};
 use crate::policy::fuse_policy_t;
 use crate::runtime::fuse_runtime_config_t;
 use crate::status::*;
-use crate::text::ErrorBuffer;
 
 unsafe extern "Rust" {
     /// Where memory is counted: in the arena of the crate that makes the archive.
@@ -18,6 +17,11 @@ unsafe extern "Rust" {
 /// The ledger of the process.
 pub(crate) fn memory_ledger() -> &'static dyn MemoryLedger {
     fuse_ffi_memory_ledger()
+}
+
+/// Whether the process has its arena.
+pub(crate) fn has_memory() -> bool {
+    memory_ledger().reserve(0).is_ok()
 }
 
 /// What the allocator keeps for itself at both ends of an arena.
@@ -83,6 +87,10 @@ unsafe impl Crossing for fuse_memory_plan_t {
     const NAME: &'static str = "fuse_memory_plan_t";
 }
 
+// What the header says; tests/flight checks the same from C.
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(size_of::<fuse_planned_module_t>() == 32 && size_of::<fuse_memory_plan_t>() == 48);
+
 /// Works out the length of the arena that a deployment takes; see `fuse_flight.h`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fuse_required_memory(
@@ -90,8 +98,8 @@ pub unsafe extern "C" fn fuse_required_memory(
     out: *mut u64,
 ) -> fuse_status_t {
     // SAFETY: the caller's. No arena may be there yet, so nothing below may allocate, not even for a refusal.
-    unsafe {
-        free_call(ErrorBuffer::new(core::ptr::null_mut(), 0), || {
+    let worked = unsafe {
+        (|| {
             let (raw, out) = (crossing::read(plan)?, Place::new(out, "out")?);
             let config = match raw.config.is_null() {
                 true => RuntimeConfig::default(),
@@ -108,8 +116,9 @@ pub unsafe extern "C" fn fuse_required_memory(
             }
             out.put(arena_length(plan.bytes()));
             Ok(())
-        })
-    }
+        })()
+    };
+    worked.map_or_else(|failed: Failed| failed.status(), |()| FUSE_OK)
 }
 
 /// # Safety

@@ -1,5 +1,7 @@
 //! What every handle has: a mark of its kind, whether a call runs on it, and the text of its last error.
 
+#[cfg(feature = "full")]
+use alloc::boxed::Box;
 use alloc::string::String;
 use core::cell::UnsafeCell;
 use core::ffi::{c_char, c_void};
@@ -14,16 +16,40 @@ use crate::text::{ERROR_BYTES, Text};
 /// Why a call was turned away before it did anything.
 #[derive(Debug)]
 pub(crate) enum Refusal {
-    Null { what: &'static str },
-    StructSize { name: &'static str, size: u32, first: usize },
-    StructTail { name: &'static str, known: usize },
-    TooLong { what: &'static str, limit: usize },
-    NotUtf8 { what: &'static str },
-    TooSmall { have: usize, need: usize },
+    Null {
+        what: &'static str,
+    },
+    StructSize {
+        name: &'static str,
+        size: u32,
+        first: usize,
+    },
+    StructTail {
+        name: &'static str,
+        known: usize,
+    },
+    TooLong {
+        what: &'static str,
+        limit: usize,
+    },
+    NotUtf8 {
+        what: &'static str,
+    },
+    TooSmall {
+        have: usize,
+        need: usize,
+    },
     Handle,
     Busy,
     Poisoned,
-    Value { what: &'static str },
+    Value {
+        what: &'static str,
+    },
+    Event {
+        event: u32,
+    },
+    #[cfg(feature = "full")]
+    Inside,
 }
 
 impl Refusal {
@@ -31,6 +57,8 @@ impl Refusal {
         match self {
             Self::TooSmall { .. } => FUSE_ERR_BUFFER_TOO_SMALL,
             Self::Busy => FUSE_ERR_WRONG_STATE,
+            #[cfg(feature = "full")]
+            Self::Inside => FUSE_ERR_WRONG_STATE,
             Self::Poisoned => FUSE_ERR_POISONED,
             _ => FUSE_ERR_INVALID_ARG,
         }
@@ -58,6 +86,11 @@ impl fmt::Display for Refusal {
             ),
             Self::Poisoned => f.write_str("an earlier call failed inside the library; close this handle"),
             Self::Value { what } => f.write_str(what),
+            Self::Event { event } => write!(f, "event id {event} does not exist; ids are 0 to 31"),
+            #[cfg(feature = "full")]
+            Self::Inside => f.write_str(
+                "a callback must not wait on a thread of the library; use the `_async` form of the call",
+            ),
         }
     }
 }
@@ -66,6 +99,8 @@ impl fmt::Display for Refusal {
 pub(crate) enum Failed {
     Refusal(Refusal),
     Edge(fuse_edge::Error),
+    #[cfg(feature = "full")]
+    Plane(Box<fuse_orchestrator::Error>),
     #[cfg_attr(not(feature = "full"), allow(dead_code))]
     Other {
         status: fuse_status_t,
@@ -79,6 +114,8 @@ impl Failed {
             Self::Refusal(refusal) => refusal.status(),
             // The numbers of the classes are the numbers of the statuses.
             Self::Edge(error) => error.kind() as fuse_status_t,
+            #[cfg(feature = "full")]
+            Self::Plane(error) => crate::orchestrator::status_of(error),
             Self::Other { status, .. } => *status,
         }
     }
@@ -89,6 +126,8 @@ impl fmt::Display for Failed {
         match self {
             Self::Refusal(refusal) => refusal.fmt(f),
             Self::Edge(error) => error.fmt(f),
+            #[cfg(feature = "full")]
+            Self::Plane(error) => error.fmt(f),
             Self::Other { what, .. } => f.write_str(what),
         }
     }
@@ -109,8 +148,14 @@ impl From<fuse_edge::Error> for Failed {
 pub(crate) const KIND_RUNTIME: u32 = 0x4655_5201;
 pub(crate) const KIND_POSTER: u32 = 0x4655_5202;
 pub(crate) const KIND_APP: u32 = 0x4655_5203;
+#[cfg(feature = "full")]
+pub(crate) const KIND_ORCHESTRATOR: u32 = 0x4655_5204;
+#[cfg(feature = "full")]
+pub(crate) const KIND_STREAM: u32 = 0x4655_5205;
+#[cfg(feature = "full")]
+pub(crate) const KIND_ATTACH: u32 = 0x4655_5206;
 /// A handle that was closed.
-const KIND_CLOSED: u32 = 0x4655_52ff;
+pub(crate) const KIND_CLOSED: u32 = 0x4655_52ff;
 
 const IDLE: u32 = 0;
 const BUSY: u32 = 1;
@@ -255,6 +300,11 @@ pub(crate) fn free_call(
     error: crate::text::ErrorBuffer,
     work: impl FnOnce() -> Result<(), Failed>,
 ) -> fuse_status_t {
+    #[cfg(feature = "flight")]
+    if !crate::flight::has_memory() {
+        error.write(&"there is no memory yet: call fuse_arena_give first");
+        return FUSE_ERR_OUT_OF_MEMORY;
+    }
     match firewall::catch(work) {
         Ok(Ok(())) => FUSE_OK,
         Ok(Err(failed)) => {
@@ -301,6 +351,11 @@ pub unsafe extern "C" fn fuse_last_error(
     match kind {
         // SAFETY: these begin with a head; the handle belongs to this thread.
         KIND_RUNTIME | KIND_APP => copy(unsafe { &*(*handle.cast::<Head>()).error.get() }.as_bytes()),
+        #[cfg(feature = "full")]
+        KIND_ORCHESTRATOR => {
+            // SAFETY: it is one, and open.
+            copy(crate::orchestrator::error_text(unsafe { &*handle.cast() }).as_bytes())
+        }
         _ => FUSE_ERR_INVALID_ARG,
     }
 }

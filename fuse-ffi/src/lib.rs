@@ -32,6 +32,8 @@ mod flight;
 mod graveyard;
 mod hal;
 mod handle;
+#[cfg(feature = "full")]
+mod orchestrator;
 mod platform;
 mod policy;
 mod poster;
@@ -47,6 +49,8 @@ pub use finalizer::fuse_finalizer_t;
 pub use flight::*;
 pub use hal::*;
 pub use handle::fuse_last_error;
+#[cfg(feature = "full")]
+pub use orchestrator::*;
 pub use platform::*;
 pub use policy::*;
 pub use poster::*;

@@ -8,7 +8,7 @@ use fuse_edge::{EventId, EventPoster};
 use crate::crossing::Place;
 use crate::firewall;
 use crate::graveyard::{self, Shell};
-use crate::handle::{Handle, KIND_POSTER, get};
+use crate::handle::{Handle, KIND_CLOSED, KIND_POSTER, get};
 use crate::runtime::fuse_runtime_t;
 use crate::status::*;
 
@@ -107,7 +107,7 @@ pub unsafe extern "C" fn fuse_poster_close(poster: *mut fuse_poster_t) -> fuse_s
     let close = || {
         // SAFETY: it came from `Box::into_raw`, is open, and is closed by nobody else.
         let mut shell = unsafe { Box::from_raw(poster) };
-        shell.kind.store(0, Ordering::Relaxed);
+        shell.kind.store(KIND_CLOSED, Ordering::Relaxed);
         shell.poster = None;
         graveyard::bury(shell);
     };

@@ -46,6 +46,8 @@ pub const FUSE_ERR_UNAVAILABLE: fuse_status_t = 16;
 pub const FUSE_ERR_UNIMPLEMENTED: fuse_status_t = 17;
 /// Too many bytes.
 pub const FUSE_ERR_TOO_LARGE: fuse_status_t = 18;
+/// Something else failed in the control plane; the message says what.
+pub const FUSE_ERR_FAILED: fuse_status_t = 19;
 
 /// The name of a status, such as "FUSE_ERR_TRAP"; "unknown status" for a number that this library does not know. The
 /// text lives as long as the program.
@@ -74,6 +76,7 @@ pub extern "C" fn fuse_status_name(status: fuse_status_t) -> *const c_char {
         FUSE_ERR_UNAVAILABLE => c"FUSE_ERR_UNAVAILABLE",
         FUSE_ERR_UNIMPLEMENTED => c"FUSE_ERR_UNIMPLEMENTED",
         FUSE_ERR_TOO_LARGE => c"FUSE_ERR_TOO_LARGE",
+        FUSE_ERR_FAILED => c"FUSE_ERR_FAILED",
         _ => c"unknown status",
     };
     name.as_ptr()

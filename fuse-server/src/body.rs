@@ -51,6 +51,10 @@ pub(crate) async fn json<T: DeserializeOwned>(api: &Api, request: Request, limit
 /// # Errors
 /// 400 whose message begins with `invalid JSON body:` and repeats nothing of the body.
 pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Answer<T> {
+    // An array would pass as the members of an object in their order.
+    if body.iter().find(|byte| !byte.is_ascii_whitespace()).is_some_and(|first| *first != b'{') {
+        return Err(Failure::invalid("invalid JSON body: it is not an object"));
+    }
     let error = match serde_json::from_slice(body) {
         Ok(value) => return Ok(value),
         Err(error) => error,

@@ -19,10 +19,14 @@ pub mod agent;
 mod config;
 pub mod driver;
 mod error;
+pub mod http;
 pub mod image;
 pub mod net;
+pub mod provider;
 pub mod store;
 pub mod system;
+pub mod transfer;
 
 pub use config::{Config, DriverConfig, NetworkConfig};
 pub use error::{Error, ErrorKind, Result};
+pub use provider::{LocalConnector, LocalProvider};

@@ -106,7 +106,7 @@ impl fmt::Display for EngineIdentity {
 
 impl EngineIdentity {
     pub(crate) fn new(settings: Settings, target: Target, cpu: String) -> Self {
-        Self { engine: ENGINE_VERSION.into(), target, cpu, settings: settings.hash() }
+        Self { engine: ENGINE_VERSION.into(), target, cpu, settings: settings.hash().as_str().into() }
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -136,8 +136,11 @@ impl EngineIdentity {
                 Target::runnable()
             ));
         }
-        let mine = Self::new(settings, self.target, self.cpu.clone());
-        (mine != *self).then(|| format!("it needs engine {self}, this is {mine}"))
+        let same = self.engine == ENGINE_VERSION && self.settings == settings.hash().as_str();
+        (!same).then(|| {
+            let mine = Self::new(settings, self.target, self.cpu.clone());
+            format!("it needs engine {self}, this is {mine}")
+        })
     }
 }
 

@@ -5,8 +5,8 @@
 
 use alloc::boxed::Box;
 use alloc::format;
-use alloc::string::String;
 use alloc::sync::Arc;
+use core::fmt::{self, Write};
 
 use once_cell::race::OnceBox;
 use sha2::{Digest, Sha256};
@@ -64,17 +64,44 @@ pub(crate) struct Settings {
     pub(crate) traps: TrapMode,
 }
 
+/// A hash of settings, as text.
+pub(crate) struct SettingsHash([u8; 16]);
+
+impl SettingsHash {
+    pub(crate) fn as_str(&self) -> &str {
+        core::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+/// Hashes what is written to it.
+struct Hash(Sha256);
+
+impl Write for Hash {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.update(text);
+        Ok(())
+    }
+}
+
 impl Settings {
-    /// The first 8 bytes, in hex, of the SHA-256 of everything that the code depends on.
-    pub(crate) fn hash(self) -> String {
-        let text = format!(
+    /// The first 8 bytes, in hex, of the SHA-256 of everything that the code depends on. Each load asks for it, so it
+    /// allocates nothing.
+    pub(crate) fn hash(self) -> SettingsHash {
+        let mut hash = Hash(Sha256::new());
+        let _ = write!(
+            hash,
             "fuse-settings-1 metering={} traps={} simd=1 bulk=1 multi-value=1 reference-types=1 tail-call=1 \
              threads=0 memory64=0 multi-memory=0 relaxed-simd=0 gc=0 exceptions=0 init-cow=0 may-move=0 unwind=0 opt=speed",
             self.metering.name(),
             self.traps.name()
         );
-        let digest = Sha256::digest(text.as_bytes());
-        digest[..8].iter().map(|b| format!("{b:02x}")).collect()
+        let digest = hash.0.finalize();
+        let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).map_or(b'0', |c| c as u8);
+        let mut text = [0; 16];
+        for (pair, byte) in text.chunks_exact_mut(2).zip(&digest[..8]) {
+            pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+        }
+        SettingsHash(text)
     }
 
     /// Settings that the compiler and the runtime must agree on.
@@ -261,9 +288,9 @@ mod tests {
 
     #[test]
     fn settings_hash_tells_settings_apart() {
-        let hash = |metering, traps| Settings { metering, traps }.hash();
+        let hash = |metering, traps| String::from(Settings { metering, traps }.hash().as_str());
         let base = hash(Metering::Wall, TrapMode::Explicit);
-        assert_eq!(base.len(), 16);
+        assert!(base.len() == 16 && base.bytes().all(|b| b.is_ascii_hexdigit()));
         assert_ne!(base, hash(Metering::Fuel, TrapMode::Explicit));
         assert_ne!(base, hash(Metering::Wall, TrapMode::Signals));
     }

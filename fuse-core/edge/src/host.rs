@@ -242,12 +242,12 @@ const fn val_type(value: ValueType) -> ValType {
 }
 
 /// The wasm type of a host function: a buffer is two `i32`.
-pub(crate) fn func_type(engine: &wasmtime::Engine, decl: &FunctionDecl) -> FuncType {
+pub(crate) fn func_type(engine: &wasmtime::Engine, decl: &FunctionDecl) -> wasmtime::Result<FuncType> {
     let params = decl.params.iter().flat_map(|param| match param {
         Param::Value(value) => [Some(val_type(*value)), None],
         _ => [Some(ValType::I32), Some(ValType::I32)],
     });
-    FuncType::new(engine, params.flatten(), decl.result.map(val_type))
+    Ok(FuncType::try_new(engine, params.flatten(), decl.result.map(val_type))?)
 }
 
 /// Parameters that most host functions do with.
@@ -260,7 +260,7 @@ pub(crate) fn link_custom(
     capability: Capabilities,
     index: usize,
 ) -> wasmtime::Result<()> {
-    let ty = func_type(linker.engine(), decl);
+    let ty = func_type(linker.engine(), decl)?;
     let params: Vec<Param> = decl.params.clone();
     let result = decl.result;
     let call = move |caller: Caller<'_, Ctx>, raw: &mut [core::mem::MaybeUninit<ValRaw>]| {

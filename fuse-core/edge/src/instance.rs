@@ -76,8 +76,10 @@ impl Linkers {
                 linked.define(name, imports)?;
             }
             let custom = imports.custom.get(name);
-            if let Some(custom) = custom
-                && !func_type(engine, &custom.decl).matches(&ty)
+            let wanted = custom.map(|c| func_type(engine, &c.decl)).transpose();
+            let wanted = wanted.map_err(|e| format!("cannot link `env.{name}`: {e:#}"))?;
+            if let (Some(custom), Some(wanted)) = (custom, wanted)
+                && !wanted.matches(&ty)
             {
                 return Err(format!(
                     "it imports `env.{name}` with type {ty}; the host registered {}",

@@ -180,6 +180,8 @@ pub struct Runtime {
     stopped: bool,
     outcomes: Vec<StepOutcome>,
     ledger: Option<&'static dyn MemoryLedger>,
+    /// What native code is aligned to, in bytes.
+    code_alignment: u64,
     /// The memory set aside for the runtime itself, its groups and engines. Last, as in [`Loaded`].
     memory: Option<Reservation>,
 }
@@ -203,7 +205,9 @@ impl Runtime {
         let mut platform: Box<dyn Platform> = Box::new(platform);
         let ledger = platform.memory_ledger();
         let memory = Reservation::take(ledger, "the runtime", runtime_bytes(&config))?;
-        let quota = QuotaCell::new(EngineTable::new(settings, platform.code_memory()));
+        let code = platform.code_memory();
+        let code_alignment = code.as_ref().map_or(1, |code| code.alignment()) as u64;
+        let quota = QuotaCell::new(EngineTable::new(settings, code));
         platform
             .init(QuotaExpiry::new(quota.clone()))
             .map_err(|e| Error::invalid(format!("cannot set up the platform: {e}")))?;
@@ -227,6 +231,7 @@ impl Runtime {
             stopped: false,
             outcomes: Vec::new(),
             ledger,
+            code_alignment,
             memory,
         };
         if runtime.ledger.is_some() {

@@ -1,6 +1,6 @@
 //! The known weak spots of the control plane that this one replaces: ours must not have them. Each test has the number
-//! of its spot. Not here, since a library cannot have them: 18 and 25 (the host agent), 27 (the client of the agent),
-//! 28 (the server).
+//! of its spot. 18, 25 and 27 are in `remote.rs`, as far as they touch the library. Not here, since a library cannot
+//! have it: 28 (the server).
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod common;

@@ -1,6 +1,6 @@
 //! Hosts.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Extension,
@@ -8,9 +8,9 @@ use axum::{
     http::StatusCode,
 };
 use fuse_orchestrator::{
-    Removal,
+    Error, RecordKind, Removal,
     model::HostId,
-    wire::{self, HostList, PageQuery, RegisterHost, route},
+    wire::{self, HostDrain, HostDrainQuery, HostList, PageQuery, RegisterHost, route},
 };
 use serde::Deserialize;
 
@@ -67,6 +67,25 @@ pub(super) async fn get(State(api): State<Arc<Api>>, Named(id): Named<HostId>) -
     Ok(json(StatusCode::OK, &wire::Host::from(&api.orchestrator.host(&id)?)))
 }
 
+#[utoipa::path(get, path = "/v1/hosts/{hostId}/drain", tag = "hosts",
+    params(("hostId" = String, Path, description = "The host.")),
+    security(("bearer" = []), ("cookie" = [])),
+    responses((status = 200, description = "How it goes.", body = HostDrain), Refusals))]
+/// How the emptying of a host goes; not found when nobody asked for it.
+pub(super) async fn drain(State(api): State<Arc<Api>>, Named(id): Named<HostId>) -> Answer {
+    let progress = api.orchestrator.host_drain(&id)?;
+    let progress = progress
+        .ok_or_else(|| Error::NotFound { kind: RecordKind::Host, id: format!("{id} with a drain") })?;
+    Ok(json(StatusCode::OK, &HostDrain::from(&progress)))
+}
+
+/// What is done to a host.
+enum Act {
+    Cordon,
+    Uncordon,
+    Drain(Option<Duration>),
+}
+
 /// Query of a removal.
 #[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
 #[serde(default)]
@@ -95,21 +114,28 @@ pub(super) async fn remove(
     params(
         ("hostId" = String, Path, description = "The host."),
         ("action" = HostAction, Query, description = "What is done to it."),
+        HostDrainQuery,
         ("Idempotency-Key" = Option<String>, Header, description = "An equal key with an equal body gets the first answer."),
     ),
     security(("bearer" = []), ("cookie" = [])),
-    responses((status = 204, description = "It is so."), Refusals))]
-/// Cordons or uncordons a host.
+    responses(
+        (status = 200, description = "drain: how it goes.", body = HostDrain),
+        (status = 204, description = "cordon, uncordon: it is so."),
+        Refusals,
+    ))]
+/// Cordons, uncordons or empties a host.
 pub(super) async fn act(
     State(api): State<Arc<Api>>,
     Named(id): Named<HostId>,
     Params(Action { action }): Params<Action>,
+    Params(drain): Params<HostDrainQuery>,
     Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Answer {
-    let cordon = match action.as_str() {
-        route::CORDON => true,
-        route::UNCORDON => false,
+    let act = match action.as_str() {
+        route::CORDON => Act::Cordon,
+        route::UNCORDON => Act::Uncordon,
+        route::DRAIN => Act::Drain(drain.limit()?),
         _ => return Err(Action::unknown()),
     };
     let (parts, rest) = split(request);
@@ -117,10 +143,13 @@ pub(super) async fn act(
     let attempt = Attempt::new(&parts, &caller, &body)?;
     let orchestrator = api.orchestrator.clone();
     let work = async move {
-        if cordon {
-            orchestrator.cordon(&id).await?
-        } else {
-            orchestrator.uncordon(&id).await?
+        match act {
+            Act::Cordon => orchestrator.cordon(&id).await?,
+            Act::Uncordon => orchestrator.uncordon(&id).await?,
+            Act::Drain(limit) => {
+                let progress = orchestrator.drain_host(&id, limit).await?;
+                return Ok(json(StatusCode::OK, &HostDrain::from(&progress)));
+            }
         }
         Ok(empty(StatusCode::NO_CONTENT))
     };

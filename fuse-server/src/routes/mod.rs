@@ -88,6 +88,7 @@ pub(crate) fn inner(api: &Shared) -> Router {
                 .merge(may(Admin, delete(hosts::remove)))
                 .merge(may(Admin, post(hosts::act))),
         )
+        .route("/v1/hosts/{hostId}/drain", may(Read, get(hosts::drain)))
         .route("/v1/api-keys", may(Master, get(api_keys::list)).merge(may(Master, post(api_keys::create))))
         .route("/v1/api-keys/{keyId}", may(Master, delete(api_keys::revoke)))
         .route("/v1/events", may(Read, get(events::of_fleet)))

@@ -43,6 +43,7 @@ pub(super) enum SnapshotAction {
 pub(super) enum HostAction {
     Cordon,
     Uncordon,
+    Drain,
 }
 
 /// What is done with a dead letter.
@@ -142,7 +143,7 @@ impl Modify for Credentials {
         environments::list, environments::create, environments::get, environments::destroy, actions::act,
         events::of_environment, attach::attach, guest::logs, guest::upload, odd::computer,
         snapshots::create, snapshots::list, snapshots::resolve, snapshots::get, snapshots::delete, snapshots::act,
-        hosts::register, hosts::list, hosts::get, hosts::remove, hosts::act,
+        hosts::register, hosts::list, hosts::get, hosts::remove, hosts::act, hosts::drain,
         api_keys::create, api_keys::list, api_keys::revoke,
         events::of_fleet, dead_letters::list, dead_letters::act, document,
     ),

@@ -43,7 +43,7 @@ impl Inner {
 
     /// Removes everything of a VM: its process, network, limits, files, and at last its name.
     pub(super) async fn unmake(self: &Arc<Self>, vm: &Arc<Vm>) -> Result<()> {
-        vm.link.close().await;
+        vm.link.close();
         self.end_process(vm).await?;
         self.driver.clean(&vm.site).await?;
         let net = vm.record().net.clone();

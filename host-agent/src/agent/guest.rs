@@ -9,8 +9,8 @@ use fuse_guest_protocol::{
     ErrorCode, Token,
     client::{Attachment, Client, ClientError, ExecStream, LogStream},
     verb::{
-        Attach, Download, Exec, ExecResult, FileFacts, Health, HealthRequest, LogSource, Logs, Renew,
-        Request, SetTime, Shutdown, StartWorkload, Upload,
+        Attach, Download, Exec, ExecResult, FileFacts, Health, HealthRequest, Logs, Renew, Request, SetTime,
+        Shutdown, StartWorkload, Upload,
     },
 };
 use fuse_orchestrator::model::VmName;
@@ -166,6 +166,16 @@ impl HostAgent {
     pub async fn console(&self, vm: &VmName, limit: usize) -> Result<Vec<u8>> {
         let console = self.inner.vm(vm)?.console();
         crate::system::blocking("read a console", move || console.tail(limit)).await
+    }
+
+    /// At most `limit` bytes of the console from the byte number `after` on, and where they begin: later where what came
+    /// before is kept no longer.
+    ///
+    /// # Errors
+    /// Not found, system.
+    pub async fn console_after(&self, vm: &VmName, after: u64, limit: usize) -> Result<(u64, Vec<u8>)> {
+        let console = self.inner.vm(vm)?.console();
+        crate::system::blocking("read a console", move || console.after(after, limit)).await
     }
 
     /// Whether the guest agent lives, and what its health check says.
@@ -390,15 +400,4 @@ pub(super) fn host_cpu() -> String {
     let name =
         text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':').map(|(_, name)| name));
     name.unwrap_or_default().trim().to_owned()
-}
-
-/// The log of the guest that a source of the control plane is.
-#[must_use]
-pub(crate) fn guest_source(source: fuse_orchestrator::provider::LogSource) -> Option<LogSource> {
-    use fuse_orchestrator::provider::LogSource as Asked;
-    match source {
-        Asked::Console => None,
-        Asked::Startup => Some(LogSource::Startup),
-        Asked::Agent => Some(LogSource::Workload),
-    }
 }

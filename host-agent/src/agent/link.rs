@@ -1,17 +1,28 @@
 //! The connection to a guest agent: made when it is needed, shared by all who speak to the guest, made anew when it ends.
 
-use std::{fs, path::Path, sync::PoisonError, time::Duration};
+use std::{
+    fs, io,
+    path::Path,
+    pin::Pin,
+    sync::PoisonError,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use fuse_guest_protocol::{
     ErrorCode, Token,
     client::{Client, ClientError, Transport},
     verb::AgentInfo,
 };
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Instant, sleep, timeout, timeout_at},
+};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::{
     Error, ErrorKind, Result,
-    driver::{Driver, Site},
+    driver::{Driver, GuestStream, Site},
     system::write_atomic,
 };
 
@@ -25,6 +36,8 @@ const ATTEMPT: Duration = Duration::from_secs(15);
 pub(super) struct GuestLink {
     client: tokio::sync::Mutex<Option<Client>>,
     agent: std::sync::Mutex<String>,
+    /// Ends the connection of now.
+    cut: std::sync::Mutex<CancellationToken>,
 }
 
 impl GuestLink {
@@ -43,7 +56,7 @@ impl GuestLink {
         let token = read_token(&site.dir)?;
         let mut last = late();
         loop {
-            match timeout_at(deadline, connect(driver, site, &token)).await {
+            match timeout_at(deadline, connect(driver, site, &token, self.cut())).await {
                 Err(_) => return Err(last),
                 Ok(Ok((client, info))) => {
                     let name = format!("{} {}", info.agent, info.version);
@@ -66,18 +79,59 @@ impl GuestLink {
         self.agent.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Ends the connection. What is under way on it fails.
-    pub(super) async fn close(&self) {
-        // Not waiting for one that is being made: it fails by itself when the VMM ends.
-        if let Ok(mut held) = self.client.try_lock() {
-            *held = None;
-        }
+    /// Ends the connection, also one that is being made. What is under way on it fails.
+    pub(super) fn close(&self) {
+        let mut cut = self.cut.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *cut).cancel();
+    }
+
+    fn cut(&self) -> CancellationToken {
+        self.cut.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-async fn connect(driver: &dyn Driver, site: &Site, token: &Token) -> Result<(Client, AgentInfo)> {
+/// A stream that can be ended from outside.
+struct Severable {
+    stream: Box<dyn GuestStream>,
+    cut: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+impl AsyncRead for Severable {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.cut.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        Pin::new(&mut *self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Severable {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.stream).poll_shutdown(cx)
+    }
+}
+
+async fn connect(
+    driver: &dyn Driver,
+    site: &Site,
+    token: &Token,
+    cut: CancellationToken,
+) -> Result<(Client, AgentInfo)> {
     let fail = |error: ClientError| guest_error("reach the agent of", site, &error);
     let stream = driver.dial(site).await?;
+    let stream = Severable { stream, cut: Box::pin(cut.cancelled_owned()) };
     let transport = if driver.abilities().many_streams { Transport::Socket } else { Transport::Serial };
     let agreed = timeout(ATTEMPT, Client::connect(stream, transport)).await;
     let client = match agreed {

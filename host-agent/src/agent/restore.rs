@@ -78,7 +78,7 @@ impl Inner {
     }
 
     async fn set_back(self: &Arc<Self>, vm: &Arc<Vm>, seed: &Arc<SnapshotRecord>) -> Result<()> {
-        vm.link.close().await;
+        vm.link.close();
         self.end_process(vm).await?;
         let (disk, before) = (vm.site.file(DISK), vm.site.file(BEFORE));
         if disk.exists() {
@@ -106,7 +106,7 @@ impl Inner {
     async fn boot_as_before(self: &Arc<Self>, vm: &Arc<Vm>) -> Result<()> {
         tracing::warn!(vm = %vm.name(), "a restore failed; booting from the disk of before");
         let again = async {
-            vm.link.close().await;
+            vm.link.close();
             self.end_process(vm).await?;
             let (disk, before) = (vm.site.file(DISK), vm.site.file(BEFORE));
             if before.exists() {

@@ -159,6 +159,10 @@ impl Inner {
         if state == VmState::Running {
             self.driver.resume(&vm.site).await?;
         }
+        if new.memory != Memory::None && self.driver.abilities().many_streams {
+            // A vsock is reset when its machine is saved: the guest has forgotten the connection.
+            vm.link.close();
+        }
         let parent = match frozen {
             Ok(parent) => parent,
             Err(error) => {

@@ -1,5 +1,6 @@
 //! This machine: files, processes, sockets, limits.
 
+mod capacity;
 pub mod cgroup;
 mod clone;
 mod console;
@@ -8,6 +9,7 @@ mod process;
 mod run;
 mod socket;
 
+pub use capacity::host_capacity;
 pub use clone::{clone_file, overlay_file, share_file};
 pub use console::{Console, tail_of};
 pub use file::{blocking, read_bounded, read_record, sync_dir, write_atomic, write_record};

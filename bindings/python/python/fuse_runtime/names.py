@@ -51,3 +51,4 @@ class ErrorKind(enum.IntEnum):
     IntervalNotElapsed = 8
     WrongState = 9
     BufferTooSmall = 10
+    OutOfMemory = 13

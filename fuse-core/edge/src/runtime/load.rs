@@ -272,9 +272,8 @@ impl Runtime {
     fn reserve(&self, artifact: &[u8], policy: &Policy) -> Result<Memory> {
         let none = Memory { engine: None, index: 0, module: None };
         let Some(ledger) = self.ledger else { return Ok(none) };
-        let alignment = self.host().platform.code_memory().map_or(1, |code| code.alignment());
         // What is no artifact is refused before anything is made of it.
-        let Some(budget) = ModuleBudget::of(artifact, policy, alignment as u64) else { return Ok(none) };
+        let Some(budget) = ModuleBudget::of(artifact, policy, self.code_alignment) else { return Ok(none) };
         let engine = self.reserve_engine(budget.engine)?;
         let module = Reservation::take(Some(ledger), "the module", budget.bytes())?;
         Ok(Memory { engine, index: budget.engine, module })

@@ -1,6 +1,5 @@
 //! Running modules: one by hand, or all that are due.
 
-use alloc::borrow::ToOwned;
 use alloc::string::String;
 
 use super::life::wrong_state;
@@ -153,7 +152,7 @@ impl Runtime {
         if let Some(host) = &mut self.host {
             host.security(Some(id), format_args!("`{name}` in {entry}: {}", Explained(failure, group)));
         }
-        let group = group.map(String::from);
+        let group = group.map(text);
         Error::Failed { name, module: id, entry, failure, group }
     }
 }
@@ -165,7 +164,16 @@ fn mark_failed(loaded: &mut Loaded, failure: Failure) -> String {
     };
     loaded.failure = Some(failure);
     count(&mut loaded.stats, failure);
-    loaded.name.to_owned()
+    text(&loaded.name)
+}
+
+/// A copy for an error, empty where there is no memory for it: a failed step must not need any.
+pub(super) fn text(from: &str) -> String {
+    let mut copy = String::new();
+    if copy.try_reserve_exact(from.len()).is_ok() {
+        copy.push_str(from);
+    }
+    copy
 }
 
 /// Counts a failure.

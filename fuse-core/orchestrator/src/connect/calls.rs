@@ -4,10 +4,10 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use super::{Connection, call::Call};
 use crate::{
-    Error, HostRegistration, Page, Removal, Result,
+    Error, ErrorCode, HostDrainProgress, HostRegistration, Page, Removal, Result,
     model::{
-        DeadLetter, Environment, EnvironmentFilter, EnvironmentId, ForkRequest, Host, HostId, IdempotencyKey,
-        ProvisionRequest, Snapshot, SnapshotFilter, SnapshotId, SnapshotRequest,
+        Arch, DeadLetter, Environment, EnvironmentFilter, EnvironmentId, ForkRequest, Host, HostId,
+        IdempotencyKey, ProvisionRequest, Snapshot, SnapshotFilter, SnapshotId, SnapshotRequest,
     },
     secrets::{ApiKey, ApiKeyRecord, Scope},
     wire::{self, route},
@@ -135,7 +135,7 @@ impl Connection {
         let mut next = self.snapshot(id).await?.parent_snapshot_id.clone();
         while let Some(parent) = next.filter(|_| line.len() < LINEAGE) {
             let snapshot = match self.snapshot(&parent).await {
-                Err(error) if error.code() == crate::ErrorCode::NotFound => break,
+                Err(error) if error.code() == ErrorCode::NotFound => break,
                 snapshot => snapshot?,
             };
             next = snapshot.parent_snapshot_id.clone();
@@ -194,6 +194,38 @@ impl Connection {
         self.client.done(call).await
     }
 
+    pub(crate) async fn drain_host(&self, id: &HostId, limit: Option<Duration>) -> Result<HostDrainProgress> {
+        let path = route::with_name(route::HOST, id.as_str());
+        let mut call = Call::action(&path, route::DRAIN, format!("drain host {id}"))?;
+        if let Some(limit) = limit {
+            call = call.query("limit_seconds", limit.as_secs());
+        }
+        Ok(self.client.json::<wire::HostDrain>(call).await?.into())
+    }
+
+    pub(crate) async fn host_drain(&self, id: &HostId) -> Result<Option<HostDrainProgress>> {
+        let path = route::with_name(route::HOST_DRAIN, id.as_str());
+        let drain = self.client.get::<wire::HostDrain>(&path, "ask how the drain of a host goes").await;
+        match drain {
+            Ok(drain) => Ok(Some(drain.into())),
+            // Either nobody asked for it, or there is no such host.
+            Err(error) if error.code() == ErrorCode::NotFound => self.host(id).await.map(|_| None),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(crate) async fn resolve_snapshot(
+        &self,
+        layer_key: &str,
+        arch: Arch,
+    ) -> Result<Option<Arc<Snapshot>>> {
+        let call = Call::get(route::SNAPSHOTS_RESOLVE, "find the snapshot of a layer")
+            .query("layer_key", layer_key)
+            .query("arch", arch);
+        let resolved: wire::Resolved = self.client.json(call).await?;
+        resolved.snapshot.map(|snapshot| snapshot.try_into().map(Arc::new)).transpose()
+    }
+
     pub(crate) async fn dead_letters(&self) -> Result<Vec<DeadLetter>> {
         let list: wire::DeadLetterList =
             self.client.get(route::DEAD_LETTERS, "list the dead letters").await?;
@@ -236,7 +268,7 @@ impl Connection {
         let wire::Checks { state_store, fleet } = readiness.checks;
         Err(Error::Remote(Box::new(crate::RemoteError {
             status: 503,
-            code: crate::ErrorCode::Unavailable.as_str().to_owned(),
+            code: ErrorCode::Unavailable.as_str().to_owned(),
             message: format!("the server is not ready: store: {state_store}; fleet: {fleet}"),
             request_id: String::new(),
         })))

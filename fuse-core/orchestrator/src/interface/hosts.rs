@@ -1,8 +1,10 @@
 //! Hosts, and the letters that tell an operator of what does not work.
 
+use std::time::Duration;
+
 use super::{Orchestrator, backend};
 use crate::{
-    HostRegistration, Page, Removal, Result,
+    HostDrainProgress, HostRegistration, Page, Removal, Result,
     model::{DeadLetter, Host, HostId},
 };
 
@@ -50,6 +52,29 @@ impl Orchestrator {
     /// [`Error::NotFound`](crate::Error::NotFound), [`Error::Store`](crate::Error::Store).
     pub async fn uncordon(&self, id: &HostId) -> Result<()> {
         backend!(self, plane => plane.uncordon(id).await, connection => connection.uncordon(id).await)
+    }
+
+    /// Empties a host: cordons it, drains each of its environments, and destroys each when its drain command has ended,
+    /// or when `limit` is over (none: the drain limit of the configuration, 15 min). Returns when the order is durable;
+    /// it is carried out in the background, and [`Orchestrator::host_drain`] tells how it goes. An uncordon takes the
+    /// order back.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](crate::Error::NotFound), [`Error::Store`](crate::Error::Store).
+    pub async fn drain_host(&self, id: &HostId, limit: Option<Duration>) -> Result<HostDrainProgress> {
+        backend!(
+            self,
+            plane => plane.drain_host(id, limit).await,
+            connection => connection.drain_host(id, limit).await
+        )
+    }
+
+    /// How the emptying of a host goes; none when nobody asked for it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](crate::Error::NotFound).
+    pub async fn host_drain(&self, id: &HostId) -> Result<Option<HostDrainProgress>> {
+        backend!(self, plane => plane.host_drain(id), connection => connection.host_drain(id).await)
     }
 
     /// Removes a host.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Orchestrator, backend};
 use crate::{
     Page, Result,
-    model::{EnvironmentId, Snapshot, SnapshotFilter, SnapshotId, SnapshotRequest},
+    model::{Arch, EnvironmentId, Snapshot, SnapshotFilter, SnapshotId, SnapshotRequest},
 };
 
 impl Orchestrator {
@@ -58,6 +58,18 @@ impl Orchestrator {
     /// [`Error::NotFound`](crate::Error::NotFound).
     pub async fn lineage(&self, id: &SnapshotId) -> Result<Vec<Arc<Snapshot>>> {
         backend!(self, plane => plane.lineage(id), connection => connection.lineage(id).await)
+    }
+
+    /// The newest ready snapshot of a layer of a build, for an architecture.
+    ///
+    /// # Errors
+    /// Only over the network: [`Error::NoAnswer`](crate::Error::NoAnswer) and what else the server says.
+    pub async fn resolve_snapshot(&self, layer_key: &str, arch: Arch) -> Result<Option<Arc<Snapshot>>> {
+        backend!(
+            self,
+            plane => Ok(plane.resolve_snapshot(layer_key, arch)),
+            connection => connection.resolve_snapshot(layer_key, arch).await
+        )
     }
 
     /// Sets the environment that a snapshot was made of back to it, in place.

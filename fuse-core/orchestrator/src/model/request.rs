@@ -458,7 +458,7 @@ mod tests {
     fn secrets_that_the_manifest_names_must_be_there() {
         let mut bad = request();
         let manifest = r#"{"machine":{"env":{"A":{"secret":"one"},"B":{"value":"it's"}}},
-            "services":{"db":{"env":{"P":{"secret":"two"}}}}}"#;
+            "services":{"db":{"image":"db","env":{"P":{"secret":"two"}}}}}"#;
         bad.manifest_inline = BASE64_STANDARD.encode(manifest);
         assert_eq!(problems(&bad), ["secrets", "secrets"]);
         bad.secrets.insert("one".into(), "1".into());

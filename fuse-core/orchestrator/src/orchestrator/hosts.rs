@@ -126,8 +126,12 @@ impl Inner {
             registration.token.is_some(),
             registration.certificate.is_some(),
         ));
-        #[cfg(not(feature = "remote"))]
-        let _ = &mut warnings;
+        if provider.backend() == "stub" {
+            let text =
+                "the stub runs commands in memory and isolates nothing; register real hosts to run real VMs";
+            tracing::warn!(host = %id, "{text}");
+            warnings.push(text.to_owned());
+        }
 
         let _held = self.locks.hold(RecordKind::Host, id.as_str()).await;
         let known = self.fleet().hosts.get(id).map(|entry| entry.host.clone());

@@ -1,13 +1,15 @@
 //! Hosts on the wire.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
 use super::{Reason, Secret, checked, name, page::arch, problem, size, strange};
 use crate::{
-    HostRegistration, Result,
-    model::{self, Capacity, CertificatePin, HostId, HostState, Liveness, ReasonCode, Timestamp},
+    HostDrainProgress, HostRegistration, Result,
+    model::{
+        self, Capacity, CertificatePin, EnvironmentState, HostId, HostState, Liveness, ReasonCode, Timestamp,
+    },
 };
 
 /// Body of POST /v1/hosts.
@@ -133,6 +135,87 @@ pub struct HostLiveness {
     pub since: Timestamp,
     /// Why.
     pub reason: Reason,
+}
+
+/// How the emptying of a host goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct HostDrain {
+    /// When it was asked for.
+    pub since: Timestamp,
+    /// Seconds that the drain of one environment may take until it is destroyed all the same.
+    pub limit_seconds: u64,
+    /// How many environments the host had then.
+    pub environments: u64,
+    /// How many environments and teardowns it still has.
+    pub left: u64,
+    /// The environments that it still has, by state.
+    #[serde(default)]
+    pub states: BTreeMap<EnvironmentState, u64>,
+    /// When it was empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Timestamp>,
+}
+
+/// Query of POST /v1/hosts/{id}?action=drain.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams), into_params(parameter_in = Query))]
+pub struct HostDrainQuery {
+    /// Of drain: seconds that the drain of one environment may take until it is destroyed all the same. Left out: as
+    /// configured, 15 min.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub limit_seconds: String,
+}
+
+impl HostDrainQuery {
+    /// The limit.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`](crate::Error::Invalid) when it is no number of seconds.
+    pub fn limit(&self) -> Result<Option<Duration>> {
+        if self.limit_seconds.is_empty() {
+            return Ok(None);
+        }
+        let seconds = self.limit_seconds.parse().map_err(|_| {
+            crate::Error::invalid(
+                "limit_seconds",
+                format!("{:?} is not a number of seconds", self.limit_seconds),
+            )
+        })?;
+        Ok(Some(Duration::from_secs(seconds)))
+    }
+}
+
+impl From<&HostDrainProgress> for HostDrain {
+    fn from(progress: &HostDrainProgress) -> Self {
+        let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+        let model::HostDrain { since, limit_seconds, environments, finished_at } = progress.order;
+        Self {
+            since,
+            limit_seconds,
+            environments: count(environments),
+            left: count(progress.left),
+            states: progress.states.iter().map(|(state, number)| (*state, count(*number))).collect(),
+            finished_at,
+        }
+    }
+}
+
+impl From<HostDrain> for HostDrainProgress {
+    fn from(drain: HostDrain) -> Self {
+        let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        Self {
+            order: model::HostDrain {
+                since: drain.since,
+                limit_seconds: drain.limit_seconds,
+                environments: count(drain.environments),
+                finished_at: drain.finished_at,
+            },
+            left: count(drain.left),
+            states: drain.states.into_iter().map(|(state, number)| (state, count(number))).collect(),
+        }
+    }
 }
 
 /// A page of hosts, by id.

@@ -38,7 +38,9 @@ pub use event::{
     Event, EventList, EventQuery, Frame, Lost, StateEvent, Subject, SubjectKind, event_id, sequence_of,
 };
 pub use guest::{ExecCommand, ExecResult, FileQuery, LogQuery};
-pub use host::{Host, HostCapacity, HostList, HostLiveness, RegisterHost, RegisterHostCapacity};
+pub use host::{
+    Host, HostCapacity, HostDrain, HostDrainQuery, HostList, HostLiveness, RegisterHost, RegisterHostCapacity,
+};
 pub use page::{EnvironmentQuery, PageQuery, SnapshotQuery, page_limit};
 pub use provision::{
     CreateAgent, CreateEnvironment, Desktop, Egress, Expose, ForkEnvironment, Healthcheck, HttpProbe, Spec,

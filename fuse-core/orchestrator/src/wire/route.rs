@@ -51,6 +51,8 @@ pub const SNAPSHOT: &str = "/v1/snapshots/{}";
 pub const HOSTS: &str = "/v1/hosts";
 /// GET, POST with an action, DELETE; `force=true` removes a host whatever it holds.
 pub const HOST: &str = "/v1/hosts/{}";
+/// GET: how the emptying of a host goes; 404 when nobody asked for it.
+pub const HOST_DRAIN: &str = "/v1/hosts/{}/drain";
 /// GET, POST.
 pub const API_KEYS: &str = "/v1/api-keys";
 /// DELETE.
@@ -62,7 +64,8 @@ pub const DEAD_LETTERS: &str = "/v1/dead-letters";
 /// POST with an action.
 pub const DEAD_LETTER: &str = "/v1/dead-letters/{}";
 
-/// On an environment: tells it to end its work; answers with the environment.
+/// On an environment: tells it to end its work; answers with the environment. On a host: empties it; answers with how
+/// that goes.
 pub const DRAIN: &str = "drain";
 /// On an environment: new credentials; 204.
 pub const ROTATE_TOKEN: &str = "rotate-token";

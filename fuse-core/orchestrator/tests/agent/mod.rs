@@ -35,12 +35,15 @@ pub struct Agent {
     pub stub: StubHost,
     pub address: SocketAddr,
     pub pin: Option<CertificatePin>,
-    server: tokio::task::JoinHandle<()>,
+    /// Its own runtime, so that its connections end with it, as those of a process do.
+    runtime: Option<tokio::runtime::Runtime>,
 }
 
 impl Drop for Agent {
     fn drop(&mut self) {
-        self.server.abort();
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 
@@ -59,8 +62,13 @@ impl Agent {
     pub fn on(listener: tokio::net::TcpListener, stub: StubHost, flavour: Flavour) -> Self {
         let address = listener.local_addr().unwrap();
         let app = routes::router(stub.clone(), flavour);
-        let server = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-        Self { stub, address, pin: None, server }
+        let runtime = runtime();
+        let listener = listener.into_std().unwrap();
+        runtime.spawn(async move {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            axum::serve(listener, app).await.unwrap();
+        });
+        Self { stub, address, pin: None, runtime: Some(runtime) }
     }
 
     /// Serves over TLS, with a certificate that it signed itself.
@@ -70,8 +78,13 @@ impl Agent {
         let address = listener.local_addr().unwrap();
         let (pin, config) = serve::certificate();
         let app = routes::router(stub.clone(), Flavour::Ours);
-        let server = tokio::spawn(serve::serve_tls(listener, config, app));
-        Self { stub, address, pin: Some(pin), server }
+        let runtime = runtime();
+        let listener = listener.into_std().unwrap();
+        runtime.spawn(async move {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            serve::serve_tls(listener, config, app).await;
+        });
+        Self { stub, address, pin: Some(pin), runtime: Some(runtime) }
     }
 
     pub fn url(&self) -> String {
@@ -83,6 +96,10 @@ impl Agent {
     pub fn provider(&self) -> Arc<dyn Provider> {
         connect(&self.url(), Some(TOKEN), self.pin)
     }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
 }
 
 pub fn connect(url: &str, token: Option<&str>, pin: Option<CertificatePin>) -> Arc<dyn Provider> {

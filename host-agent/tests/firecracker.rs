@@ -1,0 +1,269 @@
+//! The Firecracker driver on the real Firecracker, with a guest that has no operating system.
+
+mod common;
+
+use std::path::Path;
+
+use common::{bare_guest, config, import_kernel, name, run, sh, skip, small, until};
+use fuse_host_agent::{
+    DriverConfig, ErrorKind,
+    agent::{HostAgent, Memory, NewSnapshot, NewVm},
+    driver::firecracker::Jailer,
+    store::SnapshotKind,
+};
+
+fn driver() -> Result<DriverConfig, String> {
+    let (program, _) = common::firecracker()?;
+    Ok(DriverConfig::Firecracker { program, jailer: None, unjailed_root: true })
+}
+
+async fn agent(data: &Path) -> Option<HostAgent> {
+    match driver() {
+        Ok(driver) => {
+            let agent = HostAgent::open(config(data, driver)).await.unwrap();
+            if agent.images().list().unwrap().is_empty() {
+                import_kernel(&agent, bare_guest());
+            }
+            Some(agent)
+        }
+        Err(why) => {
+            skip("a test of Firecracker", &why);
+            None
+        }
+    }
+}
+
+fn live(memory: Memory) -> NewSnapshot {
+    NewSnapshot { comment: "test".to_owned(), memory }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vm_boots_runs_commands_and_goes() {
+    let data = tempfile::tempdir().unwrap();
+    let Some(agent) = agent(data.path()).await else { return };
+    let vm = agent.create(small("vm-1")).await.unwrap();
+    assert_eq!(vm.resources.ram_mb, 64);
+    assert_eq!(sh(&agent, "vm-1", "echo hello").await, "hello");
+    assert_eq!(run(&agent, "vm-1", "false").await.result.exit_code, 1);
+    assert_eq!(run(&agent, "vm-1", "nonsense").await.result.exit_code, 127);
+    let upload = fuse_guest_protocol::verb::Upload { path: "/notes".to_owned(), mode: 0o600, size: None };
+    agent.upload(&name("vm-1"), &upload, &mut &b"kept in memory"[..]).await.unwrap();
+    assert_eq!(sh(&agent, "vm-1", "cat /notes").await, "kept in memory");
+    let console = agent.console(&name("vm-1"), 4096).await.unwrap();
+    assert!(String::from_utf8_lossy(&console).contains("guest: listening"));
+    let again = agent.create(small("vm-1")).await.unwrap_err();
+    assert_eq!(again.kind, ErrorKind::Exists);
+    agent.destroy(&name("vm-1")).await.unwrap();
+    agent.destroy(&name("vm-1")).await.unwrap();
+    assert!(agent.list(None, None).is_empty());
+    assert_eq!(std::fs::read_dir(data.path().join("vms")).unwrap().count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_goes_on_in_clones_that_are_their_own() {
+    let data = tempfile::tempdir().unwrap();
+    let Some(agent) = agent(data.path()).await else { return };
+    agent.create(small("vm-1")).await.unwrap();
+    for _ in 0..3 {
+        sh(&agent, "vm-1", "count").await;
+    }
+    let snapshot = agent.snapshot(&name("vm-1"), live(Memory::Full)).await.unwrap();
+    assert_eq!(snapshot.kind, SnapshotKind::Live);
+    assert_eq!(sh(&agent, "vm-1", "count").await, "4", "the origin goes on");
+    let clone = |text: &str| NewVm { seed: Some(snapshot.id.clone()), ..small(text) };
+    agent.create(clone("vm-2")).await.unwrap();
+    agent.create(clone("vm-3")).await.unwrap();
+    assert_eq!(sh(&agent, "vm-2", "count").await, "4");
+    assert_eq!(sh(&agent, "vm-2", "count").await, "5");
+    assert_eq!(sh(&agent, "vm-3", "count").await, "4");
+    let (second, third) = (sh(&agent, "vm-2", "whoami").await, sh(&agent, "vm-3", "whoami").await);
+    assert!(second.starts_with("vm-2 1 ") && third.starts_with("vm-3 1 "), "{second}, {third}");
+    assert_ne!(second.rsplit_once(' ').unwrap().1, third.rsplit_once(' ').unwrap().1, "entropy differs");
+    // In place.
+    agent.restore(&name("vm-1"), &snapshot.id).await.unwrap();
+    assert_eq!(sh(&agent, "vm-1", "count").await, "4");
+    // In one call.
+    sh(&agent, "vm-2", "count").await;
+    agent.fork_running(&name("vm-2"), small("vm-4")).await.unwrap();
+    assert_eq!(sh(&agent, "vm-4", "count").await, "7");
+    assert_eq!(agent.snapshots().of_vm(&name("vm-2")).len(), 0);
+    for vm in agent.list(None, None) {
+        agent.destroy(&vm.name).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn differences_build_on_each_other() {
+    let data = tempfile::tempdir().unwrap();
+    let Some(agent) = agent(data.path()).await else { return };
+    agent.create(small("vm-1")).await.unwrap();
+    sh(&agent, "vm-1", "count").await;
+    let full = agent.snapshot(&name("vm-1"), live(Memory::Diff)).await.unwrap();
+    assert_eq!(full.parent, None, "the first builds on nothing");
+    sh(&agent, "vm-1", "fill 4096").await;
+    sh(&agent, "vm-1", "count").await;
+    let one = agent.snapshot(&name("vm-1"), live(Memory::Diff)).await.unwrap();
+    assert_eq!(one.parent.as_ref(), Some(&full.id));
+    sh(&agent, "vm-1", "count").await;
+    let two = agent.snapshot(&name("vm-1"), live(Memory::Diff)).await.unwrap();
+    assert_eq!(two.parent.as_ref(), Some(&one.id));
+    let blocks = |id| {
+        use std::os::unix::fs::MetadataExt;
+        agent.snapshots().dir(id).join("memory").metadata().unwrap().blocks()
+    };
+    assert!(blocks(&two.id) < blocks(&full.id) / 4, "{} of {}", blocks(&two.id), blocks(&full.id));
+    // What they build on was deleted, and is there for them.
+    agent.delete_snapshot(&full.id).await.unwrap();
+    agent.destroy(&name("vm-1")).await.unwrap();
+    agent.create(NewVm { seed: Some(two.id.clone()), ..small("vm-2") }).await.unwrap();
+    assert_eq!(sh(&agent, "vm-2", "count").await, "4");
+    agent.create(NewVm { seed: Some(one.id.clone()), ..small("vm-3") }).await.unwrap();
+    assert_eq!(sh(&agent, "vm-3", "count").await, "3");
+    // A clone's first difference builds on what it was loaded from.
+    let of_clone = agent.snapshot(&name("vm-3"), live(Memory::Diff)).await.unwrap();
+    assert_eq!(of_clone.parent.as_ref(), Some(&one.id));
+    agent.create(NewVm { seed: Some(of_clone.id.clone()), ..small("vm-4") }).await.unwrap();
+    assert_eq!(sh(&agent, "vm-4", "count").await, "4");
+    for vm in agent.list(None, None) {
+        agent.destroy(&vm.name).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_snapshot_is_never_loaded() {
+    let data = tempfile::tempdir().unwrap();
+    let Some(agent) = agent(data.path()).await else { return };
+    agent.create(small("vm-1")).await.unwrap();
+    let snapshot = agent.snapshot(&name("vm-1"), live(Memory::Full)).await.unwrap();
+    let path = agent.snapshots().dir(&snapshot.id).join("vmstate");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, bytes).unwrap();
+    let refused = agent.create(NewVm { seed: Some(snapshot.id.clone()), ..small("vm-2") }).await.unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::Corrupt);
+    assert_eq!(agent.restore(&name("vm-1"), &snapshot.id).await.unwrap_err().kind, ErrorKind::Corrupt);
+    assert_eq!(sh(&agent, "vm-1", "echo untouched").await, "untouched");
+    agent.destroy(&name("vm-1")).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_that_fails_leaves_nothing_and_says_why() {
+    let data = tempfile::tempdir().unwrap();
+    let Some(agent) = agent(data.path()).await else { return };
+    agent.create(small("vm-1")).await.unwrap();
+    let snapshot = agent.snapshot(&name("vm-1"), live(Memory::Full)).await.unwrap();
+    // Bytes that are what they were when they were written, and that no Firecracker takes.
+    let dir = agent.snapshots().dir(&snapshot.id);
+    std::fs::remove_file(dir.join("vmstate")).unwrap();
+    std::fs::write(dir.join("vmstate"), "not a state").unwrap();
+    let mut record: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(dir.join("snapshot.json")).unwrap()).unwrap();
+    let file = fuse_host_agent::store::FileRecord::of(&dir, "vmstate").unwrap();
+    for entry in record["files"].as_array_mut().unwrap() {
+        if entry["name"] == "vmstate" {
+            *entry = serde_json::to_value(&file).unwrap();
+        }
+    }
+    std::fs::write(dir.join("snapshot.json"), record.to_string()).unwrap();
+    agent.destroy(&name("vm-1")).await.unwrap();
+    drop(agent);
+    let driver = driver().unwrap();
+    let agent = HostAgent::open(config(data.path(), driver)).await.unwrap();
+    let failed = agent.create(NewVm { seed: Some(snapshot.id.clone()), ..small("vm-2") }).await.unwrap_err();
+    assert_eq!(failed.kind, ErrorKind::Vmm, "{failed}");
+    assert!(agent.list(None, None).is_empty());
+    assert_eq!(std::fs::read_dir(data.path().join("vms")).unwrap().count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn guests_and_vmms_that_die_are_seen_reported_and_cleaned() {
+    let data = tempfile::tempdir().unwrap();
+    let Some(agent) = agent(data.path()).await else { return };
+    agent.create(small("vm-1")).await.unwrap();
+    agent.create(small("vm-2")).await.unwrap();
+    agent.create(small("vm-3")).await.unwrap();
+    // The guest takes its processor down.
+    let crash = fuse_guest_protocol::verb::Exec::argv(["crash"]);
+    assert!(agent.exec(&name("vm-1"), &crash).await.is_err());
+    // The guest turns itself off.
+    assert!(agent.exec(&name("vm-2"), &fuse_guest_protocol::verb::Exec::argv(["off"])).await.is_err());
+    // Somebody kills the VMM.
+    let pid = agent.get(&name("vm-3")).unwrap().pid.unwrap();
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    until("all three are gone", || agent.list(None, None).is_empty()).await;
+    for vm in ["vm-1", "vm-2", "vm-3"] {
+        let gone = agent.get(&name(vm)).unwrap_err();
+        assert_eq!(gone.kind, ErrorKind::NotFound);
+        assert!(gone.to_string().contains("its VMM ended"), "{gone}");
+    }
+    assert_eq!(agent.figures().deaths, 3);
+    assert_eq!(std::fs::read_dir(data.path().join("vms")).unwrap().count(), 0);
+    agent.create(small("vm-4")).await.unwrap();
+    agent.destroy(&name("vm-4")).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_comes_back_takes_over_what_runs() {
+    let data = tempfile::tempdir().unwrap();
+    let Some(first) = agent(data.path()).await else { return };
+    first.create(small("vm-1")).await.unwrap();
+    first.create(small("vm-2")).await.unwrap();
+    sh(&first, "vm-1", "count").await;
+    let pid = first.get(&name("vm-1")).unwrap().pid;
+    let second_pid = first.get(&name("vm-2")).unwrap().pid.unwrap();
+    drop(first);
+    let killed = rustix::process::Pid::from_raw(second_pid).unwrap();
+    rustix::process::kill_process(killed, rustix::process::Signal::KILL).unwrap();
+    std::fs::create_dir(data.path().join("vms/no-record")).unwrap();
+    let agent = agent(data.path()).await.unwrap();
+    assert_eq!(agent.get(&name("vm-1")).unwrap().pid, pid, "it was not touched");
+    assert_eq!(sh(&agent, "vm-1", "count").await, "2");
+    assert!(agent.get(&name("vm-2")).is_err());
+    assert!(!data.path().join("vms/no-record").exists());
+    let figures = agent.figures();
+    assert_eq!((figures.adopted, figures.deaths, figures.swept), (1, 1, 1));
+    agent.destroy(&name("vm-1")).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jailed_vms_live_the_same_life() {
+    if !rustix::process::geteuid().is_root() {
+        return skip("the jailer", "it needs root");
+    }
+    let (program, jailer) = match common::firecracker() {
+        Ok(found) => found,
+        Err(why) => return skip("the jailer", &why),
+    };
+    for pid_namespace in [true, false] {
+        let data = tempfile::tempdir().unwrap();
+        let jailer = Jailer { program: jailer.clone(), uid: 64_000, gid: 64_000, pid_namespace };
+        let driver = DriverConfig::Firecracker {
+            program: program.clone(),
+            jailer: Some(jailer),
+            unjailed_root: false,
+        };
+        let agent = HostAgent::open(config(data.path(), driver)).await.unwrap();
+        import_kernel(&agent, bare_guest());
+        agent.create(small("vm-1")).await.unwrap();
+        let pid = agent.get(&name("vm-1")).unwrap().pid.unwrap();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        assert!(status.contains("Uid:\t64000\t64000"), "{status}");
+        assert!(status.contains("Seccomp:\t2"), "{status}");
+        assert_eq!(sh(&agent, "vm-1", "count").await, "1");
+        let snapshot = agent.snapshot(&name("vm-1"), live(Memory::Full)).await.unwrap();
+        sh(&agent, "vm-1", "count").await;
+        let diff = agent.snapshot(&name("vm-1"), live(Memory::Diff)).await.unwrap();
+        assert_eq!(diff.parent.as_ref(), Some(&snapshot.id));
+        agent.create(NewVm { seed: Some(diff.id.clone()), ..small("vm-2") }).await.unwrap();
+        assert_eq!(sh(&agent, "vm-2", "count").await, "3");
+        agent.restore(&name("vm-1"), &snapshot.id).await.unwrap();
+        assert_eq!(sh(&agent, "vm-1", "count").await, "2");
+        for vm in ["vm-1", "vm-2"] {
+            agent.destroy(&name(vm)).await.unwrap();
+        }
+        assert_eq!(std::fs::read_dir(data.path().join("vms")).unwrap().count(), 0);
+    }
+}

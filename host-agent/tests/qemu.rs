@@ -1,0 +1,309 @@
+//! The QEMU driver with a real Linux guest. One VM boots; each test works on a clone of its snapshot.
+//!
+//! Where there is no hardware virtualisation QEMU interprets (TCG), so nothing here depends on how long things take.
+
+mod common;
+
+use std::{
+    future::Future,
+    path::Path,
+    sync::{Arc, LazyLock, OnceLock},
+    time::Duration,
+};
+
+use common::{config, import_linux, name, run, sh, skip, until};
+use fuse_guest_protocol::verb::{Download, Exec, Upload};
+use fuse_host_agent::{
+    Config, DriverConfig, ErrorKind, NetworkConfig,
+    agent::{HostAgent, Memory, NewSnapshot, NewVm},
+    driver::qemu::Accelerator,
+    store::{SnapshotName, SnapshotRecord},
+};
+use fuse_orchestrator::model::Resources;
+use tokio::{runtime::Runtime, sync::OnceCell};
+
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
+
+/// The VM that all tests are clones of.
+struct Origin {
+    agent: HostAgent,
+    snapshot: Arc<SnapshotRecord>,
+}
+
+fn settings(data: &Path) -> Config {
+    let driver = DriverConfig::Qemu { program: "qemu-system-x86_64".into(), accelerator: Accelerator::Auto };
+    let common = config(data, driver);
+    Config { network: NetworkConfig::User, default_memory_mib: 128, boot_seconds: 300, ..common }
+}
+
+fn linux(text: &str) -> NewVm {
+    NewVm { resources: Resources { cpus: 1, ram_mb: 128, storage_gb: 0 }, ..NewVm::new(name(text)) }
+}
+
+async fn begin() -> Option<Origin> {
+    let guest = match common::qemu() {
+        Ok(guest) => guest,
+        Err(why) => {
+            skip("the tests of QEMU", &why);
+            return None;
+        }
+    };
+    let data = Path::new(env!("CARGO_TARGET_TMPDIR")).join("host-agent-qemu");
+    // What an earlier run left behind.
+    if data.exists() {
+        let agent = HostAgent::open(settings(&data)).await.unwrap();
+        for vm in agent.list(None, None) {
+            agent.destroy(&vm.name).await.unwrap();
+        }
+        drop(agent);
+        std::fs::remove_dir_all(&data).unwrap();
+    }
+    let agent = HostAgent::open(settings(&data)).await.unwrap();
+    import_linux(&agent, &guest);
+    let began = std::time::Instant::now();
+    agent.create(linux("origin")).await.unwrap();
+    let accelerator = agent.accelerator();
+    println!(
+        "QEMU {}, {accelerator}, 128 MiB: {:?} from create to the agent's answer",
+        agent.vmm_version(),
+        began.elapsed()
+    );
+    sh(&agent, "origin", "echo 1 > /tmp/counter; echo of the origin > /root/notes; sync").await;
+    let new = NewSnapshot { comment: "the origin".to_owned(), memory: Memory::Full };
+    let snapshot = agent.snapshot(&name("origin"), new).await.unwrap();
+    agent.destroy(&name("origin")).await.unwrap();
+    Some(Origin { agent, snapshot })
+}
+
+/// Runs a test on a clone called `vm`, which is destroyed at its end.
+fn on_clone<F: Future<Output = ()>>(vm: &'static str, test: impl FnOnce(&'static Origin) -> F) {
+    static ORIGIN: OnceLock<OnceCell<Option<Origin>>> = OnceLock::new();
+    RUNTIME.block_on(async {
+        let origin = ORIGIN.get_or_init(OnceCell::new).get_or_init(begin).await;
+        let Some(origin) = origin else { return };
+        origin.agent.create(clone_of(origin, vm)).await.unwrap();
+        test(origin).await;
+        origin.agent.destroy(&name(vm)).await.unwrap();
+    });
+}
+
+fn clone_of(origin: &Origin, vm: &str) -> NewVm {
+    NewVm { seed: Some(origin.snapshot.id.clone()), ..linux(vm) }
+}
+
+fn memory(memory: Memory) -> NewSnapshot {
+    NewSnapshot { comment: String::new(), memory }
+}
+
+#[test]
+fn commands_files_and_terminals_work() {
+    on_clone("works", |origin| async move {
+        let agent = &origin.agent;
+        assert_eq!(sh(agent, "works", "cat /root/notes; echo $((6 * 7))").await, "of the origin\n42");
+        let late = Exec { timeout_ms: 300, ..Exec::argv(["sleep", "600"]) };
+        assert_eq!(agent.exec(&name("works"), &late).await.unwrap().result.exit_code, 124);
+        let bytes: Vec<u8> = (0..3_000_000_u32).map(|at| (at % 251) as u8).collect();
+        let upload = Upload { path: "/root/data/file".to_owned(), mode: 0o640, size: None };
+        agent.upload(&name("works"), &upload, &mut bytes.as_slice()).await.unwrap();
+        assert_eq!(sh(agent, "works", "stat -c '%s %a' /root/data/file").await, "3000000 640");
+        let mut back = Vec::new();
+        let download = Download { path: "/root/data/file".to_owned(), offset: 0, length: None };
+        agent.download(&name("works"), &download, &mut back).await.unwrap();
+        assert!(back == bytes);
+        let attach = fuse_guest_protocol::verb::Attach { argv: vec!["sh".to_owned()], ..Default::default() };
+        let mut terminal = agent.attach(&name("works"), &attach).await.unwrap();
+        terminal.input().write(b"tty; exit 7\n").await.unwrap();
+        let mut shown = Vec::new();
+        loop {
+            match terminal.next().await.unwrap() {
+                fuse_guest_protocol::client::Output::Exit(result) => {
+                    assert_eq!(result.exit_code, 7);
+                    break;
+                }
+                fuse_guest_protocol::client::Output::Stdout(bytes) => shown.extend(bytes),
+                fuse_guest_protocol::client::Output::Stderr(_) => {}
+            }
+        }
+        assert!(String::from_utf8_lossy(&shown).contains("/dev/pts/"));
+    });
+}
+
+#[test]
+fn clones_diverge_in_memory_and_disk_and_are_their_own() {
+    on_clone("one", |origin| async move {
+        let agent = &origin.agent;
+        sh(agent, "one", "echo 2 > /tmp/counter; echo one > /root/notes; sync").await;
+        agent.fork_running(&name("one"), linux("two")).await.unwrap();
+        assert_eq!(
+            sh(agent, "two", "cat /tmp/counter /root/notes").await,
+            "2\none",
+            "it goes on where one stood"
+        );
+        sh(agent, "one", "echo 3 > /tmp/counter; echo ONE > /root/notes; sync").await;
+        sh(agent, "two", "echo 4 > /tmp/counter; echo TWO > /root/notes; sync").await;
+        assert_eq!(sh(agent, "one", "cat /tmp/counter /root/notes").await, "3\nONE");
+        assert_eq!(sh(agent, "two", "cat /tmp/counter /root/notes").await, "4\nTWO");
+        let identity = "cat /etc/machine-id; hostname; head -c 16 /dev/urandom | md5sum";
+        let (one, two) = (sh(agent, "one", identity).await, sh(agent, "two", identity).await);
+        for (a, b) in one.lines().zip(two.lines()) {
+            assert_ne!(a, b, "{one} and {two}");
+        }
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+        let seen: u64 = sh(agent, "two", "date +%s").await.parse().unwrap();
+        assert!(now.abs_diff(seen) < 120, "its clock says {seen}, ours {now}");
+        agent.destroy(&name("two")).await.unwrap();
+    });
+}
+
+#[test]
+fn a_vm_is_set_back_to_a_live_snapshot_and_goes_on() {
+    on_clone("back", |origin| async move {
+        let agent = &origin.agent;
+        let pid = sh(agent, "back", "sleep 1000 > /dev/null 2>&1 & echo $!").await;
+        let snapshot = agent.snapshot(&name("back"), memory(Memory::Full)).await.unwrap();
+        sh(agent, "back", &format!("kill {pid}; echo lost > /root/notes; sync")).await;
+        agent.restore(&name("back"), &snapshot.id).await.unwrap();
+        assert_eq!(sh(agent, "back", "cat /root/notes").await, "of the origin");
+        assert_eq!(
+            run(agent, "back", &format!("kill -0 {pid}")).await.result.exit_code,
+            0,
+            "the process is there again"
+        );
+        // Another VM's snapshot is not one to go back to.
+        let foreign = agent.restore(&name("back"), &origin.snapshot.id).await.unwrap_err();
+        assert_eq!(foreign.kind, ErrorKind::Invalid);
+        let none = SnapshotName::new("snap-none").unwrap();
+        assert_eq!(agent.restore(&name("back"), &none).await.unwrap_err().kind, ErrorKind::NotFound);
+        agent.delete_snapshot(&snapshot.id).await.unwrap();
+        assert_eq!(sh(agent, "back", "echo on").await, "on", "the VM outlives its snapshot");
+    });
+}
+
+#[test]
+fn a_disk_snapshot_boots() {
+    on_clone("disk", |origin| async move {
+        let agent = &origin.agent;
+        sh(agent, "disk", "echo on the disk > /root/notes; echo 9 > /run/memory").await;
+        let snapshot = agent.snapshot(&name("disk"), memory(Memory::None)).await.unwrap();
+        sh(agent, "disk", "echo later > /root/notes; sync").await;
+        agent.restore(&name("disk"), &snapshot.id).await.unwrap();
+        assert_eq!(sh(agent, "disk", "cat /root/notes").await, "on the disk");
+        assert_ne!(run(agent, "disk", "cat /run/memory").await.result.exit_code, 0, "memory begins anew");
+    });
+}
+
+#[test]
+fn a_full_disk_is_the_guests_affair() {
+    on_clone("full", |origin| async move {
+        let agent = &origin.agent;
+        let filled = run(agent, "full", "dd if=/dev/zero of=/root/fill bs=1M count=200").await;
+        assert_ne!(filled.result.exit_code, 0);
+        let upload = Upload { path: "/root/more".to_owned(), mode: 0o600, size: None };
+        let refused =
+            agent.upload(&name("full"), &upload, &mut vec![7; 1 << 20].as_slice()).await.unwrap_err();
+        assert!(refused.to_string().contains("/root/more"), "{refused}");
+        assert_eq!(
+            run(agent, "full", "test -e /root/more").await.result.exit_code,
+            1,
+            "nothing half written"
+        );
+        sh(agent, "full", "rm /root/fill").await;
+        agent.upload(&name("full"), &upload, &mut vec![7; 1 << 20].as_slice()).await.unwrap();
+    });
+}
+
+#[test]
+fn a_guest_out_of_memory_keeps_its_agent() {
+    on_clone("oom", |origin| async move {
+        let agent = &origin.agent;
+        let eater = "x=a; while :; do x=\"$x$x$x$x\"; done";
+        let exec = Exec { timeout_ms: 120_000, ..Exec::argv(["sh", "-c", eater]) };
+        let output = agent.exec(&name("oom"), &exec).await.unwrap();
+        assert_ne!(output.result.exit_code, 0, "{output:?}");
+        assert_eq!(sh(agent, "oom", "echo alive").await, "alive");
+    });
+}
+
+#[test]
+fn a_vmm_that_is_killed_is_seen_reported_and_cleaned() {
+    on_clone("killed", |origin| async move {
+        let agent = &origin.agent;
+        let view = agent.get(&name("killed")).unwrap();
+        let (agent_too, sleeper) = (agent.clone(), Exec::argv(["sleep", "600"]));
+        let running = tokio::spawn(async move { agent_too.exec(&name("killed"), &sleeper).await });
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let pid = rustix::process::Pid::from_raw(view.pid.unwrap()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        until("the VM is gone", || agent.get(&name("killed")).is_err()).await;
+        let gone = agent.get(&name("killed")).unwrap_err();
+        assert!(gone.to_string().contains("its VMM ended"), "{gone}");
+        assert!(running.await.unwrap().is_err(), "what ran in it failed");
+        assert!(!agent.config().data.join("vms/killed").exists());
+    });
+}
+
+#[test]
+fn a_guest_that_ignores_shutdown_is_ended() {
+    on_clone("stubborn", |origin| async move {
+        let agent = &origin.agent;
+        // The agent stands still, so nobody hears the request.
+        agent.pause(&name("stubborn")).await.unwrap();
+        assert_eq!(
+            agent.exec(&name("stubborn"), &Exec::argv(["true"])).await.unwrap_err().kind,
+            ErrorKind::Busy
+        );
+        agent.shut_down(&name("stubborn"), Duration::from_secs(2)).await.unwrap();
+        assert!(agent.get(&name("stubborn")).is_err());
+    });
+}
+
+#[test]
+fn a_guest_that_obeys_turns_itself_off() {
+    on_clone("obedient", |origin| async move {
+        let agent = &origin.agent;
+        agent.pause(&name("obedient")).await.unwrap();
+        agent.resume(&name("obedient")).await.unwrap();
+        agent.shut_down(&name("obedient"), Duration::from_secs(120)).await.unwrap();
+        assert!(agent.get(&name("obedient")).is_err());
+    });
+}
+
+#[test]
+fn a_long_command_does_not_delay_destroy() {
+    on_clone("busy", |origin| async move {
+        let agent = origin.agent.clone();
+        let long =
+            tokio::spawn(async move { agent.exec(&name("busy"), &Exec::argv(["sleep", "500"])).await });
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        origin.agent.destroy(&name("busy")).await.unwrap();
+        assert!(tokio::time::timeout(Duration::from_secs(60), long).await.unwrap().unwrap().is_err());
+    });
+}
+
+#[test]
+fn published_ports_lead_into_the_guest() {
+    on_clone("ports", |origin| async move {
+        let agent = &origin.agent;
+        let view = agent.get(&name("ports")).unwrap();
+        let answer = http_get(&view.url, "/health").await;
+        assert!(answer.contains("200") && answer.contains("ports"), "{answer}");
+        sh(agent, "ports", "mkdir -p /www; echo from inside > /www/index.html; httpd -p 8000 -h /www").await;
+        let start = fuse_host_agent::agent::WorkloadStart {
+            expose: vec![(8000, Some("web".to_owned()))],
+            ..Default::default()
+        };
+        let published = agent.start_workload(&name("ports"), &start).await.unwrap();
+        assert_eq!(published.len(), 1);
+        let answer = http_get(&agent.public_url(&published[0]), "/").await;
+        assert!(answer.contains("from inside"), "{answer}");
+    });
+}
+
+async fn http_get(authority: &str, path: &str) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::TcpStream::connect(authority).await.unwrap();
+    stream.write_all(format!("GET {path} HTTP/1.0\r\nhost: x\r\n\r\n").as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}

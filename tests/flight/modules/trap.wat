@@ -1,0 +1,2 @@
+;; Fails in every step.
+(module (func (export "module_step") unreachable))
