@@ -93,6 +93,7 @@ async fn a_guest_boots_works_is_snapshotted_and_its_clones_differ() {
         assert_eq!(lines[6], "0", "what the parent's host had asked for has ended");
         assert_eq!(client.call(&WorkloadStatus {}).await.unwrap().state, WorkloadState::Running);
         identities.push((lines[1].to_owned(), lines[2].to_owned()));
+        standard_drain(&client).await;
         clone.ends_by(client, PowerOff::Reboot).await;
     }
     assert_ne!(identities[0].0, identities[1].0, "machine ids");
@@ -133,6 +134,18 @@ fn disk(directory: &std::path::Path) -> Option<std::path::PathBuf> {
         return machine::skipped("cpio and mke2fs made no disk");
     }
     Some(disk)
+}
+
+/// The drain command of an environment that names none, as the orchestrator sends it: it ends the workload, and the agent
+/// that carries it stays.
+async fn standard_drain(client: &fuse_guest_protocol::client::Client) {
+    let line = "systemctl stop fused 2>/dev/null || pkill -TERM fused";
+    let output = client.exec_collect(&Exec::shell(line), 1000).await.unwrap();
+    assert_eq!(output.result.exit_code, 0, "{output:?}");
+    let began = Instant::now();
+    while client.call(&WorkloadStatus {}).await.unwrap().state != WorkloadState::Exited {
+        assert!(began.elapsed() < LONG, "the workload goes on");
+    }
 }
 
 /// Shows what a request costs; nothing is asserted, since the machine is emulated and shared.
