@@ -32,6 +32,7 @@ test)
     need cpio cpio          # the guests of the VM tests
     need fakeroot fakeroot
     need mke2fs e2fsprogs
+    need lz4 lz4            # Debian's kernels
     need mmdebstrap mmdebstrap
     need zstd zstd
     ;;
