@@ -26,6 +26,8 @@ step "licences, bans and sources" target/tools/bin/cargo-deny --log-level error 
 step "bill of materials" tests/sbom.sh "$CARGO_TARGET_DIR/sbom"
 # Everything below selects the whole workspace, so that dependencies get one set of features and are built once.
 step "tests" cargo test --quiet --workspace
+step "bindings: the libraries of Python and Node" cargo build --quiet --workspace --lib
+step "bindings: Python and Node" tests/bindings.sh debug
 step "modules: rebuilt, the same byte for byte" tests/modules-check.sh
 # The tests have built the program `fuse`.
 step "without std: symbols, size, a run from C" tests/no-std/check.sh "$CARGO_TARGET_DIR/debug/fuse"
