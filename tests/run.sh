@@ -21,7 +21,7 @@ step() {
 
 step "set-up" tests/setup.sh test
 step "formatting" cargo fmt --all --check
-step "shell scripts" shellcheck tests/*.sh tests/no-std/*.sh examples/*.sh .ci/run
+step "shell scripts" shellcheck tests/*.sh tests/no-std/*.sh examples/*.sh bindings/*.sh .ci/run
 step "licences, bans and sources" target/tools/bin/cargo-deny --log-level error check bans licenses sources
 step "bill of materials" tests/sbom.sh "$CARGO_TARGET_DIR/sbom"
 # Everything below selects the whole workspace, so that dependencies get one set of features and are built once.

@@ -12,6 +12,8 @@ need() { command -v "$1" >/dev/null 2>&1 || [ -e "$1" ] || missing+=("$2"); }
 
 need cargo "(Rust 1.95 or newer: https://rustup.rs)"
 need cc gcc
+need python3 python3
+python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
 case ${1:-build} in
 build) ;;
 test)
@@ -21,8 +23,6 @@ test)
     need /usr/bin/rustc rustc # modules in Rust: Debian's compiler, so that their bytes are the same everywhere
     need /usr/lib/rustlib/wasm32-unknown-unknown libstd-rust-dev-wasm32
     need shellcheck shellcheck
-    need python3 python3
-    python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
     need /usr/lib/postgresql/15/bin/postgres postgresql-15
     ;;
 *) echo "tests/setup.sh: unknown group $1" >&2; exit 2 ;;
