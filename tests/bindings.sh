@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # The Python and Node packages: packed from what the workspace's build made, installed where nothing else is, tested there.
-# usage: tests/bindings.sh [debug|release]     needs `cargo build --workspace --lib` of that profile
+# usage: tests/bindings.sh FOLDER-WITH-THE-LIBRARIES     such as target/debug/deps, after `cargo test --workspace`
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
 target=${CARGO_TARGET_DIR:-$root/target}
-profile=${1:-debug}
+libraries=${1:-$target/debug/deps}
 work=$target/bindings
 mkdir -p "$work"
 
@@ -13,9 +13,9 @@ mkdir -p "$work"
 source bindings/tools.sh
 echo "bindings: $(python3 --version), Node $(node --version)"
 
-dist=$work/dist-$profile
+dist=$work/dist
 rm -rf "$dist"
-pack "$target/$profile" "$dist"
+pack "$libraries" "$dist"
 
 echo "bindings: the wheel in an empty environment"
 python3 -m venv --clear "$work/empty"

@@ -23,7 +23,17 @@ test)
     need /usr/bin/rustc rustc # modules in Rust: Debian's compiler, so that their bytes are the same everywhere
     need /usr/lib/rustlib/wasm32-unknown-unknown libstd-rust-dev-wasm32
     need shellcheck shellcheck
+    need cmake cmake        # programs that find libfuse
+    need pkg-config pkg-config
+    need valgrind valgrind
+    need /usr/include/fuse/fuse.h libfuse-dev   # the filesystem libraries of the same name
+    need /usr/include/fuse3/fuse.h libfuse3-dev
     need /usr/lib/postgresql/15/bin/postgres postgresql-15
+    need cpio cpio          # the guests of the VM tests
+    need fakeroot fakeroot
+    need mke2fs e2fsprogs
+    need mmdebstrap mmdebstrap
+    need zstd zstd
     ;;
 *) echo "tests/setup.sh: unknown group $1" >&2; exit 2 ;;
 esac
@@ -32,6 +42,20 @@ if [ ${#missing[@]} -gt 0 ]; then
     echo "setup: installing Debian packages: ${missing[*]}"
     as_root apt-get update -qq
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+fi
+
+# QEMU 10 writes snapshots to files; Debian 12 has it in its backports.
+if [ "${1:-build}" = test ] && ! command -v qemu-system-x86_64 >/dev/null 2>&1; then
+    from=()
+    if grep -q '^VERSION_CODENAME=bookworm' /etc/os-release; then
+        from=(-t bookworm-backports)
+        if ! apt-cache policy | grep -q bookworm-backports; then
+            echo 'deb http://deb.debian.org/debian bookworm-backports main' | as_root tee /etc/apt/sources.list.d/fuse-backports.list >/dev/null
+        fi
+    fi
+    echo "setup: installing QEMU"
+    as_root apt-get update -qq
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${from[@]}" qemu-system-x86 qemu-utils >/dev/null
 fi
 
 if [ "${1:-build}" = test ]; then
