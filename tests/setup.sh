@@ -12,6 +12,8 @@ need() { command -v "$1" >/dev/null 2>&1 || [ -e "$1" ] || missing+=("$2"); }
 
 need cargo "(Rust 1.95 or newer: https://rustup.rs)"
 need cc gcc
+need python3 python3
+python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
 case ${1:-build} in
 build) ;;
 test)
@@ -26,8 +28,6 @@ test)
     need valgrind valgrind
     need /usr/include/fuse/fuse.h libfuse-dev   # the filesystem libraries of the same name
     need /usr/include/fuse3/fuse.h libfuse3-dev
-    need python3 python3
-    python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
     need /usr/lib/postgresql/15/bin/postgres postgresql-15
     need cpio cpio          # the guests of the VM tests
     need fakeroot fakeroot
@@ -54,7 +54,9 @@ if [ "${1:-build}" = test ] && ! command -v qemu-system-x86_64 >/dev/null 2>&1; 
     if grep -q '^VERSION_CODENAME=bookworm' /etc/os-release; then
         from=(-t bookworm-backports)
         if ! apt-cache policy | grep -q bookworm-backports; then
-            echo 'deb http://deb.debian.org/debian bookworm-backports main' | as_root tee /etc/apt/sources.list.d/fuse-backports.list >/dev/null
+            # From where this machine has Debian itself.
+            debian=$(grep -rhsE '^(URIs:|deb )' /etc/apt/sources.list /etc/apt/sources.list.d | grep -oE 'https?://[^ ]+/debian/?' | head -n 1)
+            echo "deb $debian bookworm-backports main" | as_root tee /etc/apt/sources.list.d/fuse-backports.list >/dev/null
         fi
     fi
     echo "setup: installing QEMU"
