@@ -71,6 +71,8 @@ async fn whole_life(backend: &impl Backend) {
     fuse.cordon(&host("default")).await.unwrap();
     let (events, url) = (fuse.newest_event(), fuse.get(&id).unwrap().url.clone());
     fuse.close().await.unwrap();
+    // The store is let go with its last user.
+    drop(fuse);
 
     let store = backend.open().await;
     verify(&*store).await.unwrap();
@@ -129,6 +131,7 @@ async fn a_directory_is_all_that_the_embedded_default_needs() {
     assert_eq!(fuse.get(&id).unwrap().state, EnvironmentState::Running);
     assert_eq!(fuse.credentials(&id).await.unwrap().token().expose_secret(), token);
     fuse.close().await.unwrap();
+    drop(fuse);
     // Without its key the state is not opened under another one.
     std::fs::remove_file(place.join("key")).unwrap();
     let fuse = ControlPlane::open(&place).await.unwrap();
