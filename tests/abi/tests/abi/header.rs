@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use fuse_abi::header::{self, functions};
 use fuse_abi::repository;

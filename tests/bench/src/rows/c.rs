@@ -17,11 +17,13 @@ use crate::sample::{Side, interleave, nanos, ns_per_call};
 /// The rows of this group.
 pub const IDS: &[&str] = &["c.run_step", "c.host_call", "c.group_call", "c.post"];
 
+#[expect(improper_ctypes, reason = "handles are opaque to C")]
 unsafe extern "C" {
     fn bench_c_steps(runtime: *mut fuse_runtime_t, module: fuse_module_id_t, count: u32) -> u32;
     fn bench_c_posts(poster: *const fuse_poster_t, event: u32, count: u32) -> u32;
 }
 
+#[expect(improper_ctypes, reason = "handles are opaque to C")]
 unsafe extern "C-unwind" {
     fn bench_c_timer(user: *mut c_void, out_us: *mut i64) -> i32;
     fn bench_c_gpio(user: *mut c_void, call: *mut fuse_hal_call_t) -> i32;
