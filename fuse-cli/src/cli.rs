@@ -4,6 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::completion::{Completion, Manual};
 use crate::fleet::{self, Reach, format::Format};
+use crate::image;
 use crate::module;
 use crate::outcome::{EXIT_CODES, Outcome};
 use crate::server;
@@ -110,6 +111,12 @@ enum Command {
         #[command(subcommand)]
         command: server::State,
     },
+    /// Make and list what microVMs on this machine boot from
+    #[command(after_help = EXIT_CODES)]
+    Image {
+        #[command(subcommand)]
+        command: image::Command,
+    },
 }
 
 impl Cli {
@@ -160,6 +167,7 @@ impl Cli {
             Command::Serve(serve) => serve.run(self.json),
             Command::Doctor(doctor) => doctor.run(self.json),
             Command::State { command } => command.run(self.json),
+            Command::Image { command } => command.run(self.json),
         }
     }
 }

@@ -10,6 +10,7 @@ use clap::Parser as _;
 mod cli;
 mod completion;
 mod fleet;
+mod image;
 mod module;
 mod outcome;
 mod output;

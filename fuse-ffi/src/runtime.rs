@@ -285,14 +285,14 @@ pub(crate) fn module(id: fuse_module_id_t) -> ModuleId {
 unsafe fn post(runtime: *const fuse_runtime_t, event: u32) -> fuse_status_t {
     // SAFETY: the caller's.
     let Ok(handle) = (unsafe { get(runtime) }) else { return FUSE_ERR_INVALID_ARG };
+    let Some(id) = crate::poster::event_id(event) else {
+        return handle.head.fail(&Refusal::Event { event }.into());
+    };
     // SAFETY: it is set before the handle is given out, and taken at its close.
-    match (unsafe { &*handle.poster.get() }, crate::poster::event_id(event)) {
-        (Some(poster), Some(event)) => {
-            poster.post(event);
-            FUSE_OK
-        }
-        _ => FUSE_ERR_INVALID_ARG,
+    if let Some(poster) = unsafe { &*handle.poster.get() } {
+        poster.post(id);
     }
+    FUSE_OK
 }
 
 /// An error with a text of this file's own.

@@ -1,4 +1,5 @@
 //! The committed description of the API is that of the code.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub, reason = "tests")]
 
 use std::{collections::BTreeSet, fs, path::Path};
 

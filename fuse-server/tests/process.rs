@@ -1,5 +1,6 @@
 //! A server as a process of its own: killed under load, with thousands of streams, and its every output searched for
 //! secrets.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub, reason = "tests")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! TLS: encrypted, read again without a restart, and with certificates of clients.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub, reason = "tests")]
 
 mod support;
 

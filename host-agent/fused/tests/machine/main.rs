@@ -4,7 +4,7 @@
 
 mod machine;
 
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use fuse_guest_protocol::{
     ErrorCode,
@@ -38,8 +38,11 @@ async fn a_guest_boots_works_is_snapshotted_and_its_clones_differ() {
     terminal(&client).await;
     machine_verbs(&client).await;
 
+    round_trips(&client).await;
     let upload = Upload { path: "/root/mark".into(), mode: 0o644, size: None };
+    let began = Instant::now();
     client.upload_bytes(&upload, &vec![b'x'; 3_000_000]).await.unwrap();
+    println!("upload of 3 MB over virtio-serial, TCG: {:?}", began.elapsed());
     let command = "n=0; while :; do n=$((n+1)); echo $n > /run/count; sleep 0.02; done";
     let start = StartWorkload { command: Some(command.into()), ..StartWorkload::default() };
     client.call(&start).await.unwrap();
@@ -90,10 +93,76 @@ async fn a_guest_boots_works_is_snapshotted_and_its_clones_differ() {
         assert_eq!(lines[6], "0", "what the parent's host had asked for has ended");
         assert_eq!(client.call(&WorkloadStatus {}).await.unwrap().state, WorkloadState::Running);
         identities.push((lines[1].to_owned(), lines[2].to_owned()));
+        standard_drain(&client).await;
         clone.ends_by(client, PowerOff::Reboot).await;
     }
     assert_ne!(identities[0].0, identities[1].0, "machine ids");
     assert_ne!(identities[0].1, identities[1].1, "random numbers");
+}
+
+/// A root file system that has nothing of Fuse in it, and keeps what is written.
+#[tokio::test]
+async fn a_guest_goes_to_its_root_file_system_and_ends_in_order() {
+    let directory = tempfile::tempdir().unwrap();
+    let Some(disk) = disk(directory.path()) else { return };
+    for boot in 0..2 {
+        let Some(mut machine) = Machine::boot_from(&disk).await else { return };
+        let client = machine.connect().await;
+        client.hello(Some(token(TOKEN))).await.unwrap();
+        println!("{}", machine.figures());
+        let line = "grep ' / ' /proc/mounts; ls /; cat /mark; echo $((1 + $(cat /mark))) > /mark; mount | grep -c ' on /dev '";
+        let output = client.exec_collect(&Exec::shell(line), 1000).await.unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(text.contains("/dev/vda / ext4 rw") && text.ends_with(&format!("\n{boot}\n1\n")), "{text}");
+        machine.ends_by(client, PowerOff::Off).await;
+    }
+}
+
+/// A small ext4 file system, made without a loop device out of the busybox of the initramfs.
+fn disk(directory: &std::path::Path) -> Option<std::path::PathBuf> {
+    let guest = std::path::PathBuf::from(std::env::var_os("FUSE_TEST_GUEST")?);
+    let (root, disk) = (directory.join("root"), directory.join("disk"));
+    std::fs::create_dir(&root).unwrap();
+    let script = "cd \"$1\" && cpio -i --quiet --no-absolute-filenames bin 'bin/*' <\"$2\" && mkdir proc sys dev run tmp etc root \
+                  && echo 0 >mark && mke2fs -q -t ext4 -d . \"$3\" 64M";
+    let made = std::process::Command::new("sh")
+        .args(["-euc", script, "sh"])
+        .args([&root, &guest.join("initramfs.cpio"), &disk])
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .status();
+    if !made.is_ok_and(|status| status.success()) {
+        return machine::skipped("cpio and mke2fs made no disk");
+    }
+    Some(disk)
+}
+
+/// The drain command of an environment that names none, as the orchestrator sends it: it ends the workload, and the agent
+/// that carries it stays.
+async fn standard_drain(client: &fuse_guest_protocol::client::Client) {
+    let line = "systemctl stop fused 2>/dev/null || pkill -TERM fused";
+    let output = client.exec_collect(&Exec::shell(line), 1000).await.unwrap();
+    assert_eq!(output.result.exit_code, 0, "{output:?}");
+    let began = Instant::now();
+    while client.call(&WorkloadStatus {}).await.unwrap().state != WorkloadState::Exited {
+        assert!(began.elapsed() < LONG, "the workload goes on");
+    }
+}
+
+/// Shows what a request costs; nothing is asserted, since the machine is emulated and shared.
+async fn round_trips(client: &fuse_guest_protocol::client::Client) {
+    let mut pings = Vec::new();
+    let mut execs = Vec::new();
+    for _ in 0..21 {
+        let began = Instant::now();
+        client.ping().await.unwrap();
+        pings.push(began.elapsed());
+        let began = Instant::now();
+        client.exec_collect(&Exec::argv(["true"]), 10).await.unwrap();
+        execs.push(began.elapsed());
+    }
+    pings.sort();
+    execs.sort();
+    println!("virtio-serial, TCG, medians of 21: ping {:?}, exec of `true` {:?}", pings[10], execs[10]);
 }
 
 async fn orphans_are_reaped(client: &fuse_guest_protocol::client::Client) {
