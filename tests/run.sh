@@ -21,16 +21,26 @@ step() {
 
 step "set-up" tests/setup.sh test
 step "formatting" cargo fmt --all --check
-step "shell scripts" shellcheck fuse-ffi/install.sh fuse-ffi/flight/*.sh tests/abi/*.sh tests/abi/package/check.sh tests/*.sh tests/flight/*.sh examples/*.sh examples/freertos/*.sh .ci/run
+step "shell scripts" shellcheck -x fuse-ffi/install.sh fuse-ffi/flight/*.sh tests/abi/*.sh tests/abi/package/check.sh \
+    tests/*.sh tests/flight/*.sh examples/*.sh examples/freertos/*.sh .ci/run host-agent/scripts/*.sh \
+    host-agent/scripts/tests/run.sh host-agent/scripts/tests/systemctl
 step "licences, bans and sources" target/tools/bin/cargo-deny --log-level error check bans licenses sources
 step "bill of materials" tests/sbom.sh "$CARGO_TARGET_DIR/sbom"
+# The guest agent, small and static as guests get it, and what boots with it: the VM tests run inside of it.
+FUSE_TEST_FUSED=$(host-agent/scripts/build-fused.sh)
+export FUSE_TEST_FUSED FUSE_TEST_GUEST=$CARGO_TARGET_DIR/guest-image
+step "kernel and initramfs for guests" host-agent/scripts/build-initramfs.sh --fused "$FUSE_TEST_FUSED" "$FUSE_TEST_GUEST"
 # Everything below selects the whole workspace, so that dependencies get one set of features and are built once.
-step "tests" cargo test --quiet --workspace
+step "tests" env FUSE_SIM_SEEDS=100 FUSE_SIM_LARGE=0 cargo test --quiet --workspace
+# Thousands of fleets: here the control plane is worth optimising, and nowhere else is.
+step "simulated fleets" cargo test --quiet --workspace --test simulator \
+    --config 'profile.dev.package.fuse-orchestrator.opt-level=2'
 step "libfuse: the examples in C and C++" tests/abi/examples.sh "$CARGO_TARGET_DIR/debug/deps"
 step "libfuse: packaging" tests/abi/package/check.sh "$CARGO_TARGET_DIR/debug/deps"
 step "modules: rebuilt, the same byte for byte" tests/modules-check.sh
 # The tests have built the program `fuse`.
 step "flight library: symbols, size, memory, bare metal, FreeRTOS" tests/flight/check.sh "$CARGO_TARGET_DIR/debug/fuse"
+step "host scripts, each twice" host-agent/scripts/tests/run.sh
 step "fuzzing" tests/fuzz.sh "${FUZZ_SECONDS:-8}"
 step "lints" cargo clippy --quiet --workspace --all-targets -- -D warnings
 step "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps

@@ -29,6 +29,11 @@ test)
     need python3 python3
     python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
     need /usr/lib/postgresql/15/bin/postgres postgresql-15
+    need cpio cpio          # the guests of the VM tests
+    need fakeroot fakeroot
+    need mke2fs e2fsprogs
+    need mmdebstrap mmdebstrap
+    need zstd zstd
     ;;
 *) echo "tests/setup.sh: unknown group $1" >&2; exit 2 ;;
 esac
@@ -37,6 +42,20 @@ if [ ${#missing[@]} -gt 0 ]; then
     echo "setup: installing Debian packages: ${missing[*]}"
     as_root apt-get update -qq
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+fi
+
+# QEMU 10 writes snapshots to files; Debian 12 has it in its backports.
+if [ "${1:-build}" = test ] && ! command -v qemu-system-x86_64 >/dev/null 2>&1; then
+    from=()
+    if grep -q '^VERSION_CODENAME=bookworm' /etc/os-release; then
+        from=(-t bookworm-backports)
+        if ! apt-cache policy | grep -q bookworm-backports; then
+            echo 'deb http://deb.debian.org/debian bookworm-backports main' | as_root tee /etc/apt/sources.list.d/fuse-backports.list >/dev/null
+        fi
+    fi
+    echo "setup: installing QEMU"
+    as_root apt-get update -qq
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${from[@]}" qemu-system-x86 qemu-utils >/dev/null
 fi
 
 if [ "${1:-build}" = test ]; then

@@ -2,6 +2,9 @@
 
 use clap::{Parser, Subcommand};
 
+use crate::completion::{Completion, Manual};
+use crate::fleet::{self, Reach};
+use crate::image;
 use crate::module;
 use crate::outcome::{EXIT_CODES, Outcome};
 use crate::server;
@@ -25,6 +28,77 @@ enum Command {
         #[command(subcommand)]
         command: module::Command,
     },
+    /// Environments: create, look at, use, end
+    #[command(visible_alias = "env", after_help = EXIT_CODES)]
+    Environment {
+        #[command(flatten)]
+        reach: Reach,
+        #[command(subcommand)]
+        command: fleet::environment::Command,
+    },
+    /// Hosts: add, look at, cordon, empty, remove
+    #[command(after_help = EXIT_CODES)]
+    Host {
+        #[command(flatten)]
+        reach: Reach,
+        #[command(subcommand)]
+        command: fleet::host::Command,
+    },
+    /// Snapshots of environments
+    #[command(after_help = EXIT_CODES)]
+    Snapshot {
+        #[command(flatten)]
+        reach: Reach,
+        #[command(subcommand)]
+        command: fleet::snapshot::Command,
+    },
+    /// What the control plane keeps failing at
+    #[command(after_help = EXIT_CODES)]
+    DeadLetter {
+        #[command(flatten)]
+        reach: Reach,
+        #[command(subcommand)]
+        command: fleet::dead_letter::Command,
+    },
+    /// What happens
+    #[command(after_help = EXIT_CODES)]
+    Event {
+        #[command(flatten)]
+        reach: Reach,
+        #[command(subcommand)]
+        command: fleet::event::Command,
+    },
+    /// Keys for callers of the API
+    #[command(visible_alias = "apikey", after_help = EXIT_CODES)]
+    ApiKey {
+        #[command(flatten)]
+        reach: Reach,
+        #[command(subcommand)]
+        command: fleet::api_key::Command,
+    },
+    Connect(Box<fleet::connect::Connect>),
+    /// The control planes that you know
+    #[command(after_help = EXIT_CODES)]
+    Context {
+        #[command(flatten)]
+        reach: Reach,
+        #[command(subcommand)]
+        command: fleet::context::Command,
+    },
+    /// How a control plane is: its version, whether it is ready, what it holds
+    #[command(after_help = format!("{EXIT_CODES}\n\nExamples:\n  fuse status\n  fuse status -o json"))]
+    Status {
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// The figures of a control plane, as Prometheus reads them
+    #[command(after_help = format!("{EXIT_CODES}\n\nExamples:\n  fuse metrics | grep fleet"))]
+    Metrics {
+        #[command(flatten)]
+        reach: Reach,
+    },
+    Completion(Completion),
+    Man(Manual),
     /// Run the REST control plane
     #[command(after_help = format!("{EXIT_CODES}\n\nExamples:\n  fuse serve\n  ORCH_AUTH_TOKEN=$(openssl rand -hex 32) fuse serve --data-dir /var/lib/fuse\n  fuse serve --config /etc/fuse/server.toml --check-config"))]
     Serve(server::Serve),
@@ -37,6 +111,12 @@ enum Command {
         #[command(subcommand)]
         command: server::State,
     },
+    /// Make and list what microVMs on this machine boot from
+    #[command(after_help = EXIT_CODES)]
+    Image {
+        #[command(subcommand)]
+        command: image::Command,
+    },
 }
 
 impl Cli {
@@ -44,9 +124,32 @@ impl Cli {
     pub(crate) fn run(self) -> Outcome {
         match self.command {
             Command::Module { command } => command.run(self.json),
+            Command::Environment { reach, command } => {
+                fleet::run(&reach, self.json, |session| command.run(session))
+            }
+            Command::Host { reach, command } => fleet::run(&reach, self.json, |session| command.run(session)),
+            Command::Snapshot { reach, command } => {
+                fleet::run(&reach, self.json, |session| command.run(session))
+            }
+            Command::DeadLetter { reach, command } => {
+                fleet::run(&reach, self.json, |session| command.run(session))
+            }
+            Command::Event { reach, command } => {
+                fleet::run(&reach, self.json, |session| command.run(session))
+            }
+            Command::ApiKey { reach, command } => {
+                fleet::run(&reach, self.json, |session| command.run(session))
+            }
+            Command::Connect(connect) => connect.run(self.json),
+            Command::Context { reach, command } => command.run(&reach, self.json),
+            Command::Status { reach } => fleet::run(&reach, self.json, fleet::status::run),
+            Command::Metrics { reach } => fleet::run(&reach, self.json, fleet::metrics::run),
+            Command::Completion(completion) => completion.run(),
+            Command::Man(manual) => manual.run(),
             Command::Serve(serve) => serve.run(self.json),
             Command::Doctor(doctor) => doctor.run(self.json),
             Command::State { command } => command.run(self.json),
+            Command::Image { command } => command.run(self.json),
         }
     }
 }

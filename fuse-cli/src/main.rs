@@ -8,6 +8,9 @@ use std::thread;
 use clap::Parser as _;
 
 mod cli;
+mod completion;
+mod fleet;
+mod image;
 mod module;
 mod outcome;
 mod output;
@@ -51,6 +54,9 @@ fn run(cli: cli::Cli) -> ExitCode {
         Ok(verdict) => verdict.into(),
         Err(failure) => {
             eprintln!("error: {}", output::printable(&failure.to_string()));
+            if let Some(next) = failure.next() {
+                eprintln!("  next: {}", output::printable(next));
+            }
             if json {
                 print_error(failure.kind(), &failure.to_string());
             }

@@ -88,5 +88,5 @@ if [ -n "$import" ]; then
     fuse=$(command -v "${FUSE_BIN:-fuse}" || true)
     [ -n "$fuse" ] || die "the program fuse is not there, so the image is not imported; install it, or use --no-import"
     "$fuse" image import --data "$FUSE_DATA" --name "$name" --kernel "$FC_DIR/boot/vmlinux" \
-        --initrd "$FC_DIR/boot/initramfs.cpio" --rootfs "$rootfs" --unless-same >&2
+        --initrd "$FC_DIR/boot/initramfs.cpio" --rootfs "$rootfs" --replace >&2
 fi

@@ -85,7 +85,7 @@ fetch_package() {
         file=$(matching "$directory" "$name")
     elif [ -z "$file" ]; then
         need apt-get apt
-        (cd "$directory" && apt-get download -qq "$name" >&2) ||
+        (cd "$directory" && apt-get -o APT::Sandbox::User="$(id -un)" download -qq "$name" >&2) ||
             die "apt-get download $name failed; is the package index there (apt-get update)?"
         file=$(matching "$directory" "$name")
     fi

@@ -8,6 +8,7 @@
 //!
 //! - [`store`]: what is kept on disk: VM records, snapshots with the SHA-256 of every file, images.
 //! - [`driver`]: how one VMM is driven. Firecracker and QEMU are behind one trait.
+//! - [`image`]: images made of Debian packages, and taken from files.
 //! - [`net`]: addresses, firewall rules as text, and what puts them into the kernel.
 //! - [`agent`]: all of it together: the verbs, a lock for each VM, adoption after a restart, the watch over processes.
 //! - [`transfer`]: snapshots that move between hosts.
@@ -18,10 +19,13 @@ pub mod agent;
 mod config;
 pub mod driver;
 mod error;
+pub mod http;
+pub mod image;
 pub mod net;
 pub mod provider;
 pub mod store;
 pub mod system;
+pub mod transfer;
 
 pub use config::{Config, DriverConfig, NetworkConfig};
 pub use error::{Error, ErrorKind, Result};

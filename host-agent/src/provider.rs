@@ -131,7 +131,12 @@ impl Provider for LocalProvider {
     async fn create(&self, request: &CreateRequest) -> ProviderResult<VmFacts> {
         let fail = |error: Error| self.error(Verb::Create, request.name.as_str(), &error);
         let made = self.agent.create(new_vm(request).map_err(fail)?).await;
-        made.map(vm_facts).map_err(fail)
+        // An image or a snapshot that is not there is the request's fault.
+        let refused = |error: Error| match error.kind {
+            ErrorKind::NotFound => fail(Error { kind: ErrorKind::Invalid, ..error }),
+            _ => fail(error),
+        };
+        made.map(vm_facts).map_err(refused)
     }
 
     async fn list(&self, owner: &OwnerId, prefix: &VmPrefix) -> ProviderResult<Vec<VmFacts>> {

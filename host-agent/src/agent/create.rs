@@ -90,7 +90,10 @@ pub(super) async fn finish<T: Send + 'static>(
 }
 
 impl Inner {
-    async fn create(self: &Arc<Self>, new: NewVm) -> Result<VmView> {
+    async fn create(self: &Arc<Self>, mut new: NewVm) -> Result<VmView> {
+        if new.seed.is_none() {
+            new.seed = self.warm_start(&new).await?;
+        }
         let seed = match &new.seed {
             Some(seed) => {
                 let (inner, seed) = (Arc::clone(self), seed.clone());
@@ -320,6 +323,21 @@ impl Inner {
         Ok(port)
     }
 
+    /// Gives a VM other ports of this host for those that it has.
+    async fn take_other_ports(self: &Arc<Self>, vm: &Arc<Vm>) -> Result<()> {
+        let mut published = vm.record().published.clone();
+        for port in &mut published {
+            let other = self.take_port()?;
+            self.ports().remove(&port.host);
+            port.host = other;
+        }
+        self.keep(vm, |record| {
+            record.published = published;
+            set_forwards(&mut record.machine.nic, &record.published);
+        })
+        .await
+    }
+
     /// The machine of a VM whose files and addresses are there.
     pub(super) fn machine(&self, vm: &Vm, disk: Option<(DiskFormat, String)>) -> Machine {
         let record = vm.record();
@@ -350,8 +368,16 @@ impl Inner {
 
     /// Starts the VMM of a VM: its process is on record and under its limits before the guest runs.
     pub(super) async fn spawn(self: &Arc<Self>, vm: &Arc<Vm>, purpose: Purpose) -> Result<()> {
-        let machine = vm.record().machine.clone();
-        let process = self.driver.spawn(&vm.site, &machine, purpose).await?;
+        let mut machine = vm.record().machine.clone();
+        let process = match self.driver.spawn(&vm.site, &machine, purpose).await {
+            // Between the choice of a port and its use another program may have taken it.
+            Err(_) if matches!(machine.nic, Some(Nic::User { .. })) => {
+                self.take_other_ports(vm).await?;
+                machine = vm.record().machine.clone();
+                self.driver.spawn(&vm.site, &machine, purpose).await?
+            }
+            spawned => spawned?,
+        };
         self.keep(vm, |record| record.process = Some(process.clone())).await?;
         let limits = cgroup::Limits {
             memory: u64::from(machine.memory_mib + self.config.vmm_memory_mib) << 20,

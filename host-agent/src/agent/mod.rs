@@ -17,6 +17,7 @@ mod pace;
 mod restore;
 mod snapshot;
 mod vm;
+mod warm;
 mod watch;
 
 use std::{

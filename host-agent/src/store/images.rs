@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -117,8 +118,11 @@ impl ImageStore {
             let (from, to) = (dir.join(&file.name), target.join(&file.name));
             let _ = fs::remove_file(&to);
             if fs::rename(&from, &to).is_err() {
-                crate::system::clone_file(&from, &to, 0o400)?;
+                crate::system::clone_file(&from, &to, 0o444)?;
             }
+            // A jailed VMM reads them as its own user; the directories above let nobody else in.
+            let readable = fs::set_permissions(&to, fs::Permissions::from_mode(0o444));
+            readable.map_err(|error| Error::system("import", to.display(), error))?;
         }
         write_record(&target.join(RECORD), record)
     }

@@ -19,6 +19,7 @@ mod snapshots;
 mod vms;
 
 pub use digest::{DigestCache, FileRecord, Sha256Hex, digest_file};
+pub(crate) use images::check_component;
 pub use images::{ImageRecord, ImageStore};
 pub use layout::{DataDir, new_dir};
 pub use name::{ImageName, SnapshotName};

@@ -39,22 +39,32 @@ pub(crate) struct Machine {
 impl Machine {
     /// Boots a machine; none where that cannot be done, which is said.
     pub(crate) async fn boot() -> Option<Self> {
-        let Some(guest) = std::env::var_os("FUSE_TEST_GUEST").map(PathBuf::from) else {
-            println!("skipped: FUSE_TEST_GUEST names no directory with vmlinux and initramfs.cpio");
-            return None;
-        };
-        if Command::new("qemu-system-x86_64").arg("--version").stdout(Stdio::null()).status().is_err() {
-            println!("skipped: qemu-system-x86_64 is not installed");
-            return None;
-        }
-        let machine = Self::start("boot", &guest, &[]);
-        Some(machine)
+        let guest = Self::guest()?;
+        Some(Self::start("boot", &guest, "", &[]))
     }
 
-    fn start(what: &str, guest: &Path, more: &[&str]) -> Self {
+    /// Boots a machine from a disk; none where that cannot be done, which is said.
+    pub(crate) async fn boot_from(disk: &Path) -> Option<Self> {
+        let guest = Self::guest()?;
+        let drive = format!("file={},format=raw,if=none,id=d0", disk.display());
+        let more = ["-drive", &drive, "-device", "virtio-blk-device,drive=d0"];
+        Some(Self::start("boot from a disk", &guest, "root=/dev/vda rw", &more))
+    }
+
+    fn guest() -> Option<PathBuf> {
+        let Some(guest) = std::env::var_os("FUSE_TEST_GUEST").map(PathBuf::from) else {
+            return skipped("FUSE_TEST_GUEST names no directory with vmlinux and initramfs.cpio");
+        };
+        if Command::new("qemu-system-x86_64").arg("--version").stdout(Stdio::null()).status().is_err() {
+            return skipped("qemu-system-x86_64 is not installed");
+        }
+        Some(guest)
+    }
+
+    fn start(what: &str, guest: &Path, append: &str, more: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let append = format!(
-            "console=ttyS0 reboot=t panic=-1 quiet lpj=4000000 tsc_early_khz={} tsc=reliable fuse.vm_id=test-vm",
+            "console=ttyS0 reboot=t panic=-1 quiet lpj=4000000 tsc_early_khz={} tsc=reliable fuse.vm_id=test-vm {append}",
             khz()
         );
         let console = std::fs::File::create(directory.path().join("console")).unwrap();
@@ -140,7 +150,7 @@ impl Machine {
 
     /// Another machine, from this one's snapshot.
     pub(crate) async fn clone_from_snapshot(&self, what: &str) -> Self {
-        let clone = Self::start(what, &self.guest, &["-incoming", "defer"]);
+        let clone = Self::start(what, &self.guest, "", &["-incoming", "defer"]);
         let mut qmp = Qmp::open(clone.socket("qmp.sock").await).await;
         let memory = self.path("memory");
         qmp.ask(&format!(
@@ -175,6 +185,13 @@ impl Drop for Machine {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Says why a test did not run. A run that must not skip (FUSE_TEST_STRICT=1) fails instead.
+pub(crate) fn skipped<T>(why: &str) -> Option<T> {
+    assert!(std::env::var_os("FUSE_TEST_STRICT").is_none(), "skipped: {why}");
+    println!("skipped: {why}");
+    None
 }
 
 /// QEMU's own protocol.

@@ -96,6 +96,42 @@ async fn a_guest_boots_works_is_snapshotted_and_its_clones_differ() {
     assert_ne!(identities[0].1, identities[1].1, "random numbers");
 }
 
+/// A root file system that has nothing of Fuse in it, and keeps what is written.
+#[tokio::test]
+async fn a_guest_goes_to_its_root_file_system_and_ends_in_order() {
+    let directory = tempfile::tempdir().unwrap();
+    let Some(disk) = disk(directory.path()) else { return };
+    for boot in 0..2 {
+        let Some(mut machine) = Machine::boot_from(&disk).await else { return };
+        let client = machine.connect().await;
+        client.hello(Some(token(TOKEN))).await.unwrap();
+        println!("{}", machine.figures());
+        let line = "grep ' / ' /proc/mounts; ls /; cat /mark; echo $((1 + $(cat /mark))) > /mark; mount | grep -c ' on /dev '";
+        let output = client.exec_collect(&Exec::shell(line), 1000).await.unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(text.contains("/dev/vda / ext4 rw") && text.ends_with(&format!("\n{boot}\n1\n")), "{text}");
+        machine.ends_by(client, PowerOff::Off).await;
+    }
+}
+
+/// A small ext4 file system, made without a loop device out of the busybox of the initramfs.
+fn disk(directory: &std::path::Path) -> Option<std::path::PathBuf> {
+    let guest = std::path::PathBuf::from(std::env::var_os("FUSE_TEST_GUEST")?);
+    let (root, disk) = (directory.join("root"), directory.join("disk"));
+    std::fs::create_dir(&root).unwrap();
+    let script = "cd \"$1\" && cpio -i --quiet --no-absolute-filenames bin 'bin/*' <\"$2\" && mkdir proc sys dev run tmp etc root \
+                  && echo 0 >mark && mke2fs -q -t ext4 -d . \"$3\" 64M";
+    let made = std::process::Command::new("sh")
+        .args(["-euc", script, "sh"])
+        .args([&root, &guest.join("initramfs.cpio"), &disk])
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .status();
+    if !made.is_ok_and(|status| status.success()) {
+        return machine::skipped("cpio and mke2fs made no disk");
+    }
+    Some(disk)
+}
+
 async fn orphans_are_reaped(client: &fuse_guest_protocol::client::Client) {
     let line =
         "(sh -c 'sleep 0.1' &) ; (sh -c 'sleep 0.1' &); sleep 0.5; ps -o stat,args | grep -c '^Z' || true";

@@ -164,7 +164,8 @@ impl Driver for QemuDriver {
             if let Ok(Some(status)) = child.try_wait() {
                 return Err(fail(format!("{status}: {}", site.vmm_complaint())));
             }
-            if connect_below(&site.dir, "qmp.sock").await.is_ok() {
+            // It listens before its devices are made, and greets afterwards.
+            if self.qmp(site).await.is_ok() {
                 break;
             }
             if began.elapsed() > MONITOR_UP {

@@ -1,0 +1,126 @@
+#!/usr/bin/env bash
+# Runs each script of the host agent twice in a root of its own, and sees that the second time changes nothing.
+#
+# usage: run.sh [WORK-DIRECTORY]
+# The work directory (default: target/host-scripts) keeps the mirror and the root, which take minutes to make.
+# FUSE_TEST_AGENT, FUSE_TEST_FUSE   the programs fuse-host-agent and fuse; without them, stand-ins answer for them
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+scripts=$(dirname "$here")
+# shellcheck source=host-agent/scripts/lib.sh
+source "$scripts/lib.sh"
+
+target=${CARGO_TARGET_DIR:-$scripts/../../target}
+work=${1:-$target/host-scripts}
+mkdir -p "$work"
+work=$(cd "$work" && pwd)
+fail() { printf 'FAILED: %s\n' "$*" >&2; exit 1; }
+
+if [ "$(id -u)" != 0 ]; then
+    say "skipped: a root of its own needs root"
+    exit 0
+fi
+fused=${FUSE_TEST_FUSED:-$("$scripts/build-fused.sh")}
+
+# --- the mirror, which is also the root for bootstrap: with the packages that a host needs
+mkdir -p "$work/programs"
+for program in firecracker jailer; do
+    printf '#!/bin/sh\necho %s\n' "$program" >"$work/programs/$program"
+done
+FC_ROOTFS_PACKAGES=$("$scripts/fc-deps.sh" --list | paste -sd,),procps \
+    "$scripts/fc-mirror.sh" --firecracker-from "$work/programs" "$work/mirror"
+
+# --- a root: scripts, programs and the mirror inside
+root=$work/root
+[ ! -d "$root" ] || rm -rf "$root"
+mkdir "$root"
+tar -xpf "$work/mirror/rootfs/base-$FUSE_SUITE-$(architecture).tar" -C "$root" --numeric-owner
+mkdir -p "$root/opt/fuse/host-agent" "$root/srv/mirror" "$root/usr/local/bin" "$root/usr/local/sbin"
+cp -r "$scripts" "$scripts/../systemd" "$root/opt/fuse/host-agent/"
+install -m 755 "$here/systemctl" "$root/usr/local/sbin/systemctl"
+install -m 755 "$fused" "$root/usr/local/bin/fused"
+install -m 755 "${FUSE_TEST_AGENT:-$here/stand-in.py}" "$root/usr/local/bin/fuse-host-agent"
+install -m 755 "${FUSE_TEST_FUSE:-$here/stand-in.py}" "$root/usr/local/bin/fuse"
+cat >"$root/inside.sh" <<'INSIDE'
+set -euo pipefail
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export FUSE_MIRROR=/srv/mirror STAND_IN_STATE=/run/stand-in FC_ROOTFS_SIZE=1G
+ip link set lo up
+cd /opt/fuse/host-agent/scripts
+fail() { printf 'FAILED: %s\n' "$*" >&2; cat /run/stand-in/*.log >&2 2>/dev/null || true; exit 1; }
+
+# Everything that a script may change, but for what runs.
+tree() { find /etc /usr/local /var/lib -printf '%p %y %m %s %T@ %l\n' | LC_ALL=C sort; }
+
+# twice NAME COMMAND…: the second run says and changes nothing new.
+twice() {
+    local name=$1
+    shift
+    "$@" >/tmp/first 2>&1 || { cat /tmp/first >&2; fail "$name"; }
+    tree >/tmp/before
+    "$@" >/tmp/second 2>&1 || { cat /tmp/second >&2; fail "$name, the second time"; }
+    tree >/tmp/after
+    diff /tmp/before /tmp/after >&2 || fail "$name changed something the second time"
+    printf 'ok: %s\n' "$name"
+}
+
+twice fc-deps ./fc-deps.sh
+twice fc-install ./fc-install.sh --fused /usr/local/bin/fused
+[ -x /usr/local/bin/firecracker ] && [ -s /var/lib/fuse-host-agent/build/boot/vmlinux ] || fail "fc-install left something out"
+twice fc-bake-rootfs ./fc-bake-rootfs.sh --fused /usr/local/bin/fused
+debugfs -R 'stat /usr/local/bin/fused' /var/lib/fuse-host-agent/build/rootfs-default.ext4 2>/dev/null | grep -q 'Mode:  0755' ||
+    fail "the root file system has no guest agent"
+
+# Damage is seen and mended, not taken.
+echo x >>/var/lib/fuse-host-agent/build/boot/initramfs.cpio
+./fc-install.sh --fused /usr/local/bin/fused 2>&1 | grep -q 'initramfs made' || fail "a damaged initramfs was taken"
+(cd /var/lib/fuse-host-agent/build/boot && sha256sum --quiet -c SHA256SUMS) || fail "it was not mended"
+cp -r /srv/mirror/firecracker /tmp/good
+mount -t tmpfs none /srv/mirror/firecracker
+cp /tmp/good/* /srv/mirror/firecracker/
+echo x >>/srv/mirror/firecracker/*.tgz
+rm /var/lib/fuse-host-agent/build/firecracker.sha256
+if ./fc-install.sh --fused /usr/local/bin/fused >/tmp/out 2>&1; then fail "a Firecracker with another checksum was installed"; fi
+grep -q checksum /tmp/out || fail "it was refused without a reason: $(cat /tmp/out)"
+umount /srv/mirror/firecracker
+
+# The agent in the background.
+./fc-agent.sh start >/tmp/env
+grep -q '^FIRECRACKER_BASE_URL=http://127.0.0.1:8090$' /tmp/env && grep -qE '^FIRECRACKER_TOKEN=[0-9a-f]{64}$' /tmp/env ||
+    fail "start does not say how the agent is reached: $(cat /tmp/env)"
+[ "$(stat -c %a /etc/default/fuse-host-agent)" = 600 ] || fail "others can read the token"
+if grep -l "$(sed -n 's/^FIRECRACKER_TOKEN=//p' /tmp/env)" /proc/[0-9]*/cmdline 2>/dev/null; then fail "the token is on a command line"; fi
+twice "fc-agent start" ./fc-agent.sh start
+./fc-agent.sh status | grep -q running || fail status
+./fc-agent.sh env | cmp - /tmp/env || fail env
+./fc-agent.sh restart | cmp - /tmp/env || fail restart
+twice "fc-agent stop" ./fc-agent.sh stop
+if ./fc-agent.sh status; then fail "stopped is not running"; fi
+
+# The services.
+twice "fc-agent install-service" ./fc-agent.sh install-service
+twice "fc-agent install-orchestrator" ./fc-agent.sh install-orchestrator
+twice "fc-agent uninstall-orchestrator" ./fc-agent.sh uninstall-orchestrator
+twice "fc-agent uninstall-service" ./fc-agent.sh uninstall-service
+[ -s /etc/default/orchestrator ] || fail "uninstalling took the settings along"
+
+# From the start, with settings that were lost.
+rm -f /etc/default/fuse-host-agent /etc/default/orchestrator /etc/fuse/host-agent.toml
+twice bootstrap ./fc-agent.sh bootstrap
+cat /tmp/first
+grep -q 'registered as local-fc' /tmp/first || fail "bootstrap registered no host"
+grep -q 'registered already' /tmp/second || fail "bootstrap registered it again"
+for name in fuse-host-agent.service orchestrator.service; do systemctl is-active --quiet "$name" || fail "$name does not run"; done
+INSIDE
+
+# --- inside: no network, processes of its own, the mirror from outside
+started=$SECONDS
+# shellcheck disable=SC2016 # The inner shell has the directory as its argument.
+unshare --net --pid --fork --mount --kill-child bash -euc '
+    mount --bind "$1/mirror" "$1/root/srv/mirror"
+    mount -t proc proc "$1/root/proc"
+    mount --bind /dev "$1/root/dev"
+    mount -t tmpfs tmpfs "$1/root/run"
+    exec chroot "$1/root" bash /inside.sh' bash "$work" || fail "inside the root"
+rm -rf "$root"
+say "the scripts do what they say, and nothing the second time ($((SECONDS - started)) s)"
