@@ -1,5 +1,5 @@
 /* A packed application, as uplinked: memory is set aside for it, for its copy in the runtime and for its modules; with too
- * little of it each call says so. Requirement FLIGHT-3.
+ * little of it each call says so. Requirement ARENA-3.
  * usage: app FOLDER   (with app.bin) */
 #include "flight.h"
 
