@@ -5,3 +5,5 @@ cd "$(dirname "$0")/.."
 echo "bench: building (the first time takes some minutes)"
 cargo build --quiet --release --workspace --bin fuse-bench
 "${CARGO_TARGET_DIR:-target}/release/fuse-bench" "$@"
+# The VM part: needs Firecracker (tests/setup.sh test gets it) and KVM, and says so where they are missing.
+cargo bench --quiet --package fuse-host-agent --bench vms
