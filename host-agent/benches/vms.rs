@@ -1,6 +1,7 @@
 //! How long VMs take, each figure beside the same thing done by hand with the VMM's own API in the same run.
 //!
 //! Firecracker with the guest of `tests/guest`, which has no operating system: what is measured is the VMM and this agent.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends where something is not as it must be")]
 
 #[path = "../tests/common/mod.rs"]
 mod common;
