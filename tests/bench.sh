@@ -5,7 +5,10 @@ cd "$(dirname "$0")/.."
 echo "bench: building (the first time takes some minutes)"
 cargo build --quiet --release --workspace --bin fuse-bench
 "${CARGO_TARGET_DIR:-target}/release/fuse-bench" "$@"
-if [ $# = 0 ]; then
-    cargo build --quiet --release --workspace --lib
-    bindings/bench.sh "${CARGO_TARGET_DIR:-target}/release"
-fi
+mkdir -p "${CARGO_TARGET_DIR:-target}/bench"
+cargo bench --quiet --workspace --bench orchestrator -- --json "${CARGO_TARGET_DIR:-target}/bench/orchestrator.json"
+echo
+echo "The server: the HTTP layer beside the library, over loopback."
+cargo bench --quiet --workspace --bench http | tee "${CARGO_TARGET_DIR:-target}/bench/server.txt"
+cargo build --quiet --release --workspace --lib
+bindings/bench.sh "${CARGO_TARGET_DIR:-target}/release"

@@ -7,7 +7,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=host-agent/scripts/lib.sh
 source "$here/lib.sh"
 
-packages=(ca-certificates cpio curl e2fsprogs fakeroot iproute2 mmdebstrap nftables python3 xz-utils zstd)
+packages=(ca-certificates cpio curl e2fsprogs fakeroot iproute2 lz4 mmdebstrap nftables python3 xz-utils zstd)
 case ${1:-} in
 --list) printf '%s\n' "${packages[@]}"; exit 0 ;;
 '') ;;

@@ -68,12 +68,14 @@ twice fc-deps ./fc-deps.sh
 twice fc-install ./fc-install.sh --fused /usr/local/bin/fused
 [ -x /usr/local/bin/firecracker ] && [ -s /var/lib/fuse-host-agent/build/boot/vmlinux ] || fail "fc-install left something out"
 twice fc-bake-rootfs ./fc-bake-rootfs.sh --fused /usr/local/bin/fused
-debugfs -R 'stat /usr/local/bin/fused' /var/lib/fuse-host-agent/build/rootfs-default.ext4 2>/dev/null | grep -q 'Mode:  0755' ||
+debugfs -R 'stat /usr/local/bin/fused' /var/lib/fuse-host-agent/build/rootfs-default.ext4 >/tmp/out 2>/dev/null
+grep -q 'Mode:  0755' /tmp/out ||
     fail "the root file system has no guest agent"
 
 # Damage is seen and mended, not taken.
 echo x >>/var/lib/fuse-host-agent/build/boot/initramfs.cpio
-./fc-install.sh --fused /usr/local/bin/fused 2>&1 | grep -q 'initramfs made' || fail "a damaged initramfs was taken"
+./fc-install.sh --fused /usr/local/bin/fused >/tmp/out 2>&1
+grep -q 'initramfs made' /tmp/out || fail "a damaged initramfs was taken"
 (cd /var/lib/fuse-host-agent/build/boot && sha256sum --quiet -c SHA256SUMS) || fail "it was not mended"
 cp -r /srv/mirror/firecracker /tmp/good
 mount -t tmpfs none /srv/mirror/firecracker
@@ -91,7 +93,7 @@ grep -q '^FIRECRACKER_BASE_URL=http://127.0.0.1:8090$' /tmp/env && grep -qE '^FI
 [ "$(stat -c %a /etc/default/fuse-host-agent)" = 600 ] || fail "others can read the token"
 if grep -l "$(sed -n 's/^FIRECRACKER_TOKEN=//p' /tmp/env)" /proc/[0-9]*/cmdline 2>/dev/null; then fail "the token is on a command line"; fi
 twice "fc-agent start" ./fc-agent.sh start
-./fc-agent.sh status | grep -q running || fail status
+./fc-agent.sh status >/tmp/out && grep -q running /tmp/out || fail status
 ./fc-agent.sh env | cmp - /tmp/env || fail env
 ./fc-agent.sh restart | cmp - /tmp/env || fail restart
 twice "fc-agent stop" ./fc-agent.sh stop

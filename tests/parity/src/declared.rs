@@ -8,6 +8,7 @@ use crate::Error;
 const FILES: &[(&str, &str)] = &[
     ("c", "include/fuse.h"),
     ("cpp", "include/fuse.hpp"),
+    ("cpp", "include/fuse_orchestrator.hpp"),
     ("python", "bindings/python/python/fuse_runtime/_fuse.pyi"),
     ("python", "bindings/python/python/fuse_runtime/orchestrator.py"),
     ("node", "bindings/node/lib/artifact.ts"),
