@@ -6,6 +6,10 @@ cd "$(dirname "$0")/.."
 root=$PWD
 target=${CARGO_TARGET_DIR:-$root/target}
 libraries=${1:-$target/debug/deps}
+# Where the program is built too, the orchestrator is tested behind the REST API as well.
+if [ -x "$libraries/../fuse" ]; then
+    export FUSE_PROGRAM=$libraries/../fuse
+fi
 work=$target/bindings
 mkdir -p "$work"
 
