@@ -6,6 +6,10 @@ cd "$(dirname "$0")/.."
 root=$PWD
 target=${CARGO_TARGET_DIR:-$root/target}
 libraries=${1:-$target/debug/deps}
+# Where the program is built too, the orchestrator is tested behind the REST API as well.
+if [ -x "$libraries/../fuse" ]; then
+    export FUSE_PROGRAM=$libraries/../fuse
+fi
 work=$target/bindings
 mkdir -p "$work"
 
@@ -78,3 +82,15 @@ diff "$work/examples/sandbox-python.txt" "$work/examples/sandbox-node.txt"
 for line in 'made at boot' 'changed later' 'of the fork' 'snapshot.restored' 'vm.forked' 'vm.drained' 'vm.removed'; do
     grep -qF "$line" "$work/examples/sandbox-python.txt" || { echo "bindings: the sandbox did not say $line" >&2; exit 1; }
 done
+
+echo "bindings: the web services"
+(
+    cd examples/service/node
+    if ! cmp -s package-lock.json node_modules/.lock; then
+        npm ci --silent --no-audit --no-fund
+        cp package-lock.json node_modules/.lock
+    fi
+    rm -f node_modules/fuse-runtime
+    node --test --test-reporter=dot service.test.mjs
+)
+(cd examples/service/python && "$tools/bin/pytest" --quiet -p no:cacheprovider .)
