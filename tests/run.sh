@@ -37,7 +37,6 @@ step "simulated fleets" cargo test --quiet --workspace --test simulator \
 step "libfuse: the examples in C and C++" tests/abi/examples.sh "$CARGO_TARGET_DIR/debug/deps"
 step "libfuse: packaging" tests/abi/package/check.sh "$CARGO_TARGET_DIR/debug/deps"
 step "bindings: Python and Node" tests/bindings.sh "$CARGO_TARGET_DIR/debug/deps"
-step "parity of languages and interfaces" "$CARGO_TARGET_DIR/debug/fuse-parity"
 step "modules: rebuilt, the same byte for byte" tests/modules-check.sh
 # The tests have built the program `fuse`.
 step "flight library: symbols, size, memory, bare metal, FreeRTOS" tests/flight/check.sh "$CARGO_TARGET_DIR/debug/fuse"
