@@ -55,7 +55,7 @@ curl -fsS -H "Authorization: Bearer $token" "$url/v1/openapi.json" >"$work/opena
     --suppress-health-check=all \
     --checks not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance \
     >"$work/schema" 2>&1) || { cat "$work/schema" >&2; exit 1; }
-echo "server: $(grep -o '[0-9]* generated.*' "$work/schema")"
+echo "server: $(grep -o '[0-9]* generated, .*' "$work/schema")"
 
 stop
 "$fuse" doctor --listen 127.0.0.1:0 --provider stub >"$work/doctor"

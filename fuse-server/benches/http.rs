@@ -94,7 +94,7 @@ impl Times {
     }
 
     fn row(&self) -> String {
-        format!("{:>9.0} {:>9.0} {:>9.0}", self.at(0.5), self.at(0.99), self.at(0.999))
+        format!("{:>9.1} {:>9.1} {:>9.1}", self.at(0.5), self.at(0.99), self.at(0.999))
     }
 }
 
