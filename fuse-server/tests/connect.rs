@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use fuse_orchestrator::{
     BlockingOrchestrator, Connect, Delivery, Error, ErrorCode, Orchestrator,
-    model::{EnvironmentFilter, EnvironmentState, ProvisionRequest, Subject, TaskId},
+    model::{CertificatePin, EnvironmentFilter, EnvironmentState, ProvisionRequest, Subject, TaskId},
     provider::{AttachInput, AttachOutput, AttachRequest, ExecRequest, LogSource},
 };
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use support::{Backend, Site, TOKEN, run};
 
 const SOON: Duration = Duration::from_secs(60);
@@ -204,6 +205,70 @@ fn bytes_that_are_no_text_come_back() {
         fuse.upload(&id, file).await.unwrap();
         let cat = ExecRequest { argv: vec!["cat".into(), "/data".into()], timeout: SOON };
         assert_eq!(fuse.exec(&id, cat).await.unwrap().stdout, content);
+        site.stop().await;
+    });
+}
+
+/// An authority that vouches for servers and callers.
+struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    /// A certificate for `name`, its key, both in PEM, and the pin of the certificate.
+    fn issue(&self, name: &str) -> (String, String, CertificatePin) {
+        let key = KeyPair::generate().unwrap();
+        let certificate =
+            CertificateParams::new([name.to_owned()]).unwrap().signed_by(&key, &self.0).unwrap();
+        let pin = CertificatePin::of(certificate.der());
+        (certificate.pem(), key.serialize_pem(), pin)
+    }
+}
+
+#[test]
+fn over_tls_only_the_right_server_is_believed_and_only_known_callers_are_heard() {
+    run(async {
+        let (ours, theirs) = (Authority::new(), Authority::new());
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path.display().to_string()
+        };
+        let (certificate, key, pin) = ours.issue("localhost");
+        let (cert, key) = (file("cert.pem", &certificate), file("key.pem", &key));
+        let ca = file("ca.pem", &ours.0.pem());
+        let settings = [("tls-cert", &*cert), ("tls-key", &*key)];
+        let site = Site::start_with(Backend::Memory, &settings).await.unwrap();
+        let at =
+            |site: &Site| Connect::new(format!("https://localhost:{}", site.address.port())).token(TOKEN);
+        let wrong_pin = ours.issue("localhost").2;
+        at(&site).authorities(ours.0.pem().as_bytes()).open().await.unwrap();
+        at(&site).certificate(pin).open().await.unwrap();
+        for stranger in
+            [at(&site), at(&site).authorities(theirs.0.pem().as_bytes()), at(&site).certificate(wrong_pin)]
+        {
+            let error = stranger.open().await.unwrap_err();
+            assert!(matches!(error, Error::NoAnswer { .. }), "{error}");
+        }
+        site.stop().await;
+
+        let site = Site::start_with(Backend::Memory, &[settings[0], settings[1], ("tls-client-ca", &ca)])
+            .await
+            .unwrap();
+        let trusting = || at(&site).authorities(ours.0.pem().as_bytes());
+        let (chain, key, _) = ours.issue("caller");
+        trusting().client_certificate(chain.as_bytes(), key.as_bytes()).open().await.unwrap();
+        let (chain, key, _) = theirs.issue("caller");
+        let forged = trusting().client_certificate(chain.as_bytes(), key.as_bytes());
+        for refused in [trusting(), forged] {
+            let error = refused.open().await.unwrap_err();
+            assert!(matches!(error, Error::NoAnswer { .. }), "{error}");
+        }
         site.stop().await;
     });
 }

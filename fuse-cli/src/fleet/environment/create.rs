@@ -155,12 +155,13 @@ impl Create {
 
 /// A name for work that nobody named.
 fn fresh_task() -> Outcome<TaskId> {
-    let bytes = uuid()?;
+    let bytes = random()?;
     TaskId::new(format!("task-{}", crate::output::hex(&bytes)))
         .map_err(|error| Failure::Usage(error.to_string()))
 }
 
-fn uuid() -> Outcome<[u8; 6]> {
+/// Random bytes of the system.
+fn random() -> Outcome<[u8; 6]> {
     use std::io::Read as _;
     let path = std::path::Path::new("/dev/urandom");
     let mut bytes = [0; 6];
