@@ -17,10 +17,11 @@ demo: ## run the camera pipelines on real frames and show what came of it
 test: ## everything that must pass: formatting, lints, licences, documentation, tests, fuzzing, flight library, modules
 	@tests/run.sh
 
-build: ## release binaries in target/release
+build: ## release binaries in target/release, a wheel and an npm tarball in target/dist
 	@tests/setup.sh build
 	$(CARGO) build --release -p fuse-cli -p libfuse -p fuse-host-agent
 	host-agent/scripts/build-fused.sh
+	@bindings/build.sh
 
 bench: ## the benchmarks, each beside its rival
 	@tests/setup.sh build

@@ -18,7 +18,9 @@ ln -sf "libfuse-runtime.so.$major.$version" "$private/libfuse-runtime.so.$major"
 ln -sf "libfuse-runtime.so.$major" "$private/libfuse.so"
 install -D -m 644 "$libraries/libfuse.a" "$private/libfuse.a"
 install -D -m 644 "$here/../include/fuse.h" "$include/fuse.h"
-install -D -m 644 "$here/../include/fuse.hpp" "$include/fuse.hpp"
+for header in fuse.hpp fuse_orchestrator.hpp; do
+    install -m 644 "$here/../include/$header" "$include/$header"
+done
 if [ -f "$libraries/libfuse-flight.a" ]; then
     install -D -m 644 "$libraries/libfuse-flight.a" "$private/libfuse-flight.a"
     install -D -m 644 "$here/../include/fuse_flight.h" "$include/fuse_flight.h"

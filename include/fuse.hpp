@@ -838,6 +838,11 @@ class runtime {
 } // namespace FUSE_HPP_NAMESPACE
 } // namespace fuse
 
+/* The flight library has no orchestrator. */
+#ifndef FUSE_EDGE_ONLY
+#include "fuse_orchestrator.hpp"
+#endif
+
 #undef FUSE_HPP_NAMESPACE
 
 #endif /* FUSE_RUNTIME_FUSE_HPP */

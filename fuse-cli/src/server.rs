@@ -1,6 +1,7 @@
 //! The commands around the server: run it, examine its surroundings, carry its state away and back.
 
 mod doctor;
+mod local;
 mod serve;
 mod settings;
 mod state;

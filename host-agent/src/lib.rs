@@ -24,6 +24,7 @@ pub mod image;
 pub mod net;
 pub mod provider;
 pub mod store;
+mod suggest;
 pub mod system;
 pub mod transfer;
 

@@ -22,19 +22,25 @@ struct Options {
     #[arg(long, env = "FUSE_HOST_AGENT_CONFIG")]
     config: Option<PathBuf>,
     /// Where everything is kept; over that of the configuration.
-    #[arg(long, env = "FUSE_HOST_AGENT_DATA")]
+    #[arg(long, env = "FUSE_HOST_DATA")]
     data: Option<PathBuf>,
-    /// The address to listen on. Others than loopback need TLS.
-    #[arg(long, env = "FUSE_HOST_AGENT_LISTEN", default_value = "127.0.0.1:8090")]
-    listen: SocketAddr,
+    /// The address to listen on [default: 127.0.0.1 and the port FC_AGENT_PORT]. Others than loopback need TLS.
+    #[arg(long, env = "FC_AGENT_LISTEN")]
+    listen: Option<SocketAddr>,
+    /// The port to listen on when no address is given.
+    #[arg(long, env = "FC_AGENT_PORT", default_value_t = 8090)]
+    port: u16,
+    /// The name or address under which others reach published ports; over that of the configuration.
+    #[arg(long, env = "PUBLIC_HOST")]
+    public_host: Option<String>,
     /// The file of the token that callers must have.
-    #[arg(long, env = "FUSE_HOST_AGENT_TOKEN_FILE")]
+    #[arg(long, env = "FC_AGENT_TOKEN_FILE")]
     token_file: Option<PathBuf>,
     /// The certificate chain, PEM.
-    #[arg(long, env = "FUSE_HOST_AGENT_TLS_CERT")]
+    #[arg(long, env = "FC_AGENT_TLS_CERT")]
     tls_cert: Option<PathBuf>,
     /// Its key, PEM.
-    #[arg(long, env = "FUSE_HOST_AGENT_TLS_KEY")]
+    #[arg(long, env = "FC_AGENT_TLS_KEY")]
     tls_key: Option<PathBuf>,
     /// Listens beyond this machine without TLS: whoever sees the network sees the token.
     #[arg(long)]
@@ -71,7 +77,8 @@ async fn serve(options: Options) -> Result<(), String> {
         (Some(cert), Some(key)) => Some(Tls::load(cert, key).map_err(|error| error.to_string())?),
         _ => return Err(ServeError::HalfTls.to_string()),
     };
-    let listener = Listener::bind(options.listen, tls, options.insecure_listen).await;
+    let listen = options.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], options.port)));
+    let listener = Listener::bind(listen, tls, options.insecure_listen).await;
     let listener = listener.map_err(|error| error.to_string())?;
     let agent = HostAgent::open(config(&options)?).await.map_err(|error| error.to_string())?;
     let address = listener.address().map_err(|error| error.to_string())?;
@@ -127,6 +134,9 @@ fn config(options: &Options) -> Result<Config, String> {
     };
     if let Some(data) = &options.data {
         config.data.clone_from(data);
+    }
+    if let Some(host) = options.public_host.as_ref().filter(|host| !host.is_empty()) {
+        config.public_host.clone_from(host);
     }
     if let (true, DriverConfig::Firecracker { unjailed_root, .. }) =
         (options.unjailed_root, &mut config.driver)

@@ -7,15 +7,30 @@ import threading
 import time
 
 import pytest
+import server
 from test_process import python
 
 import fuse_runtime as fuse
 
 
-@pytest.fixture
-def plane():
-    with fuse.Orchestrator.in_memory() as plane:
+@pytest.fixture(params=["here", "there"])
+def plane(request):
+    """In this process, and behind the REST API: the same in both."""
+    if request.param == "here":
+        with fuse.Orchestrator.in_memory() as plane:
+            yield plane
+        return
+    if not server.PROGRAM:
+        pytest.skip("FUSE_PROGRAM names no server")
+    with server.serving() as (url, token), fuse.Orchestrator.connect(url, token) as plane:
         yield plane
+
+
+@pytest.mark.skipif(not server.PROGRAM, reason="FUSE_PROGRAM names no server")
+def test_a_wrong_token_is_refused() -> None:
+    with server.serving() as (url, token), pytest.raises(fuse.UnauthorizedError) as refused:
+        fuse.Orchestrator.connect(url, "wrong-" + token[:8]).get("fuse-nobody")
+    assert token not in str(refused.value)
 
 
 def test_a_whole_life(plane) -> None:

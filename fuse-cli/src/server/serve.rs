@@ -1,11 +1,13 @@
 //! `fuse serve`.
 
 use std::io::{self, Write as _};
+use std::sync::Arc;
 
 use clap::Args;
-use fuse_server::{Server, Sources, start_logging};
+use fuse_server::{LocalHost, ProviderChoice, Server, Sources, start_logging};
 use serde_json::json;
 
+use super::local::LocalVms;
 use super::settings::SettingArgs;
 use crate::outcome::{Outcome, Verdict};
 use crate::output;
@@ -34,7 +36,17 @@ impl Serve {
         }
         let scheme = if settings.tls.is_some() { "https" } else { "http" };
         super::block_on(async move {
-            let served = fuse_server::serve(settings, None, |server| announce(server, scheme)).await;
+            // Where another provider was chosen, the VMs of this machine are left to whoever has them.
+            let wanted = match settings.provider {
+                ProviderChoice::Auto => settings.agent_url.is_none(),
+                ProviderChoice::Local => true,
+                ProviderChoice::Stub | ProviderChoice::Remote => false,
+            };
+            let local: Option<Arc<dyn LocalHost>> = match wanted {
+                true => Some(Arc::new(LocalVms::open().await)),
+                false => None,
+            };
+            let served = fuse_server::serve(settings, local, |server| announce(server, scheme)).await;
             served.map_err(|error| super::refused("the server", error))
         })?;
         Ok(Verdict::Fine)

@@ -1,0 +1,77 @@
+//! The configuration for whoever configures nothing.
+
+use std::path::{Path, PathBuf};
+
+use crate::{
+    Config, DriverConfig, Error, ErrorKind, NetworkConfig, Result,
+    driver::{firecracker::Jailer, qemu::Accelerator},
+    net::EgressPolicy,
+    store::ImageName,
+};
+
+/// The user of jailed VMMs when nothing else is configured.
+const JAILED_USER: u32 = 64_000;
+
+impl Config {
+    /// What works on this machine: Firecracker where KVM does and it is installed (as root, with its jailer and taps),
+    /// else QEMU with a network of its own. The image `default` must be in `data`.
+    ///
+    /// # Errors
+    /// Not found: no image, or no VMM; with what to do about it.
+    pub fn suggested(data: &Path) -> Result<Self> {
+        let image = ImageName::new(&Self::default().default_image)?;
+        crate::image::store(data)?.open(&image)?;
+        let base = Self { data: data.to_owned(), ..Self::default() };
+        let is_root = rustix::process::geteuid().is_root();
+        let firecracker = in_path("firecracker").filter(|_| Accelerator::Auto.resolved() == Accelerator::Kvm);
+        if let Some(program) = firecracker {
+            match (is_root, in_path("jailer")) {
+                (true, Some(jailer)) => {
+                    let uid = JAILED_USER;
+                    let jailer = Some(Jailer { program: jailer, uid, gid: uid, pid_namespace: true });
+                    let driver = DriverConfig::Firecracker { program, jailer, unjailed_root: false };
+                    return Ok(Self { driver, network: taps(), ..base });
+                }
+                (false, _) => {
+                    let driver = DriverConfig::Firecracker { program, jailer: None, unjailed_root: false };
+                    return Ok(Self { driver, network: NetworkConfig::None, ..base });
+                }
+                (true, None) => {}
+            }
+        }
+        let name = if cfg!(target_arch = "aarch64") { "qemu-system-aarch64" } else { "qemu-system-x86_64" };
+        let Some(program) = in_path(name) else {
+            let why = "neither Firecracker (with KVM, and as root its jailer) nor QEMU is installed";
+            return Err(Error::new(ErrorKind::NotFound, "run", "VMs on this machine", why));
+        };
+        let driver = DriverConfig::Qemu { program, accelerator: Accelerator::Auto };
+        Ok(Self { driver, network: NetworkConfig::User, ..base })
+    }
+}
+
+fn taps() -> NetworkConfig {
+    NetworkConfig::Tap {
+        pool: ipnet::Ipv4Net::new_assert([10, 200, 0, 0].into(), 16),
+        tag: "l".to_owned(),
+        egress: EgressPolicy::default(),
+        limit: crate::driver::RateLimit::default(),
+    }
+}
+
+fn in_path(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|dir| dir.join(program)).find(|place| place.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_an_image_it_says_what_makes_one() {
+        let data = tempfile::tempdir().unwrap();
+        let error = Config::suggested(data.path()).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::NotFound);
+        assert!(error.to_string().contains("fuse image build"), "{error}");
+    }
+}

@@ -1,0 +1,344 @@
+//! The daemon: its process killed and started again, its door, and snapshots that move between two of them.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends where something is not as it must be")]
+
+mod common;
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use common::{bare_guest, config, import_kernel, skip};
+use fuse_host_agent::{
+    DriverConfig,
+    agent::HostAgent,
+    store::Sha256Hex,
+    transfer::{GRANT_HEADER, new_grant},
+};
+use reqwest::{Client, StatusCode};
+use serde_json::{Value, json};
+
+const TOKEN: &str = "the-token-of-the-first-host";
+const OTHER: &str = "the-token-of-the-other-host";
+
+struct Daemon {
+    child: Child,
+    data: PathBuf,
+    url: String,
+    token: &'static str,
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A data directory with the image of the bare guest.
+async fn prepare(data: &Path) -> Option<PathBuf> {
+    let program = match common::firecracker() {
+        Ok((program, _)) => program,
+        Err(why) => {
+            skip("the daemon over Firecracker", &why);
+            return None;
+        }
+    };
+    let driver = DriverConfig::Firecracker { program: program.clone(), jailer: None, unjailed_root: true };
+    let agent = HostAgent::open(config(data, driver)).await.unwrap();
+    import_kernel(&agent, bare_guest());
+    let file = data.join("agent.toml");
+    let text = format!(
+        "data = {data:?}\ndefault_memory_mib = 64\nboot_seconds = 120\n[driver]\nkind = \"firecracker\"\nprogram = {program:?}\n\
+         unjailed_root = true\n[network]\nmode = \"none\"\n"
+    );
+    std::fs::write(&file, text).unwrap();
+    Some(file)
+}
+
+impl Daemon {
+    async fn start(data: &Path, token: &'static str) -> Self {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let log =
+            std::fs::OpenOptions::new().create(true).append(true).open(data.join("daemon.log")).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_fuse-host-agent"))
+            .arg("--config")
+            .arg(data.join("agent.toml"))
+            .args(["--listen", &format!("127.0.0.1:{port}")])
+            .env("FC_AGENT_TOKEN", token)
+            .env("RUST_LOG", "debug")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let daemon = Self { child, data: data.to_owned(), url: format!("http://127.0.0.1:{port}"), token };
+        for _ in 0..600 {
+            if let Ok(answer) = daemon.request("GET", "/healthz", None).await {
+                assert_eq!(answer.0, StatusCode::OK);
+                return daemon;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("it does not listen: {}", daemon.log());
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.data.join("daemon.log")).unwrap()
+    }
+
+    async fn request(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<Value>,
+    ) -> reqwest::Result<(StatusCode, String)> {
+        let mut request =
+            client().request(method.parse().unwrap(), format!("{}{path}", self.url)).bearer_auth(self.token);
+        if let Some(body) = body {
+            request = request.body(body.to_string());
+        }
+        let answer = request.send().await?;
+        Ok((answer.status(), answer.text().await?))
+    }
+
+    async fn post(&self, path: &str, body: Value) -> Value {
+        let (status, text) = self.request("POST", path, Some(body)).await.unwrap();
+        assert!(status.is_success(), "{path}: {status}: {text}");
+        serde_json::from_str(&text).unwrap()
+    }
+
+    async fn exec(&self, vm: &str, words: &[&str]) -> String {
+        use base64::{Engine, prelude::BASE64_STANDARD};
+        let done =
+            self.post(&format!("/v1/vm/{vm}/exec"), json!({ "cmd": words, "timeout_ms": 60000 })).await;
+        assert_eq!(done["exit_code"], 0, "{done}");
+        let bytes = BASE64_STANDARD.decode(done["stdout"].as_str().unwrap()).unwrap();
+        String::from_utf8(bytes).unwrap().trim().to_owned()
+    }
+
+    /// As `kill -9`.
+    fn kill(mut self) -> PathBuf {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.data.clone()
+    }
+}
+
+fn client() -> Client {
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    Client::builder().tls_backend_preconfigured(tls).no_proxy().build().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn vms_outlive_a_killed_daemon_and_are_taken_over() {
+    let data = tempfile::tempdir().unwrap();
+    if prepare(data.path()).await.is_none() {
+        return;
+    }
+    let daemon = Daemon::start(data.path(), TOKEN).await;
+    daemon.post("/v1/vm", json!({ "name": "vm-1", "owner": "me", "environment_id": "e 1" })).await;
+    assert_eq!(daemon.exec("vm-1", &["count"]).await, "1");
+    let data_dir = daemon.kill();
+    let daemon = Daemon::start(&data_dir, TOKEN).await;
+    assert_eq!(daemon.exec("vm-1", &["count"]).await, "2", "its memory goes on");
+    let (_, listed) = daemon.request("GET", "/v1/vm?owner=me", None).await.unwrap();
+    assert!(
+        listed.contains("\"environment_id\":\"e 1\"") && listed.contains("\"keeps_owner\":true"),
+        "{listed}"
+    );
+    let (_, metrics) = daemon.request("GET", "/metrics", None).await.unwrap();
+    assert!(metrics.contains("fuse_host_agent_adopted_total 1"), "{metrics}");
+    assert_eq!(daemon.request("DELETE", "/v1/vm/vm-1", None).await.unwrap().0, StatusCode::NO_CONTENT);
+    assert_eq!(daemon.request("DELETE", "/v1/vm/vm-1", None).await.unwrap().0, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_are_in_no_log_and_on_no_command_line() {
+    let data = tempfile::tempdir().unwrap();
+    if prepare(data.path()).await.is_none() {
+        return;
+    }
+    let daemon = Daemon::start(data.path(), TOKEN).await;
+    daemon.post("/v1/vm", json!({ "name": "vm-1" })).await;
+    let secret = "a-very-secret-workload-token";
+    let start = json!({ "manifest_path": "", "secrets_path": "", "auth_token": secret, "gateway_token": "another-very-secret-token" });
+    daemon.post("/v1/vm/vm-1/start-agent", start).await;
+    let (_, shown) = daemon.request("GET", "/v1/vm/vm-1", None).await.unwrap();
+    let channel = std::fs::read_to_string(data.path().join("vms/vm-1/token")).unwrap();
+    let mut seen = format!("{}{shown}", daemon.log());
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        seen.push_str(&String::from_utf8_lossy(&line));
+    }
+    for word in [TOKEN, secret, "another-very-secret-token", channel.trim()] {
+        assert!(!seen.contains(word), "{word} shows");
+    }
+    daemon.request("DELETE", "/v1/vm/vm-1", None).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_moves_to_another_host_and_goes_on_there() {
+    let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    if prepare(here.path()).await.is_none() || prepare(there.path()).await.is_none() {
+        return;
+    }
+    let (from, to) = (Daemon::start(here.path(), TOKEN).await, Daemon::start(there.path(), OTHER).await);
+    from.post("/v1/vm", json!({ "name": "vm-1" })).await;
+    for _ in 0..5 {
+        from.exec("vm-1", &["count"]).await;
+    }
+    let snapshot = from.post("/v1/vm/vm-1/snapshot", json!({ "comment": "to move", "live": true })).await;
+    let digest: Sha256Hex = snapshot["digest"].as_str().unwrap().parse().unwrap();
+    let now = std::time::SystemTime::now();
+    let pull = |grant: String| json!({ "peer_url": from.url, "grant": grant, "snapshot_id": "moved" });
+    let path = format!("/v1/artifacts/{digest}/pull");
+    // Grants of others, and for others, are good for nothing.
+    for bad in [new_grant(&digest, &OTHER.into(), now), new_grant(&Sha256Hex::of(b"x"), &TOKEN.into(), now)] {
+        let (status, text) = to.request("POST", &path, Some(pull(bad.unwrap()))).await.unwrap();
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{text}");
+        assert!(text.contains("403"), "{text}");
+    }
+    let grant = new_grant(&digest, &TOKEN.into(), now).unwrap();
+    // A pull that broke off: half of the largest file is there, and it goes on from it.
+    let staging = there.path().join("staging").join(format!("pull-{digest}"));
+    std::fs::create_dir_all(&staging).unwrap();
+    let id = snapshot["snapshot_id"].as_str().unwrap();
+    let memory = std::fs::read(here.path().join("snapshots").join(id).join("memory")).unwrap();
+    std::fs::write(staging.join("memory"), &memory[..memory.len() / 2]).unwrap();
+    let pulled = to.post(&path, pull(grant.clone())).await;
+    assert_eq!(pulled["snapshot_id"], "moved");
+    let again = to.post(&path, pull(grant.clone())).await;
+    assert_eq!(again["snapshot_id"], "moved", "what is here is not fetched again");
+    // The bytes themselves, as the original contract has them.
+    let raw = client()
+        .get(format!("{}/v1/artifacts/{digest}", from.url))
+        .header(GRANT_HEADER, &grant)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(raw.headers()["x-fuse-artifact-digest"], digest.to_string().as_str());
+    assert_eq!(Sha256Hex::of(&raw.bytes().await.unwrap()), digest);
+    to.post("/v1/vm", json!({ "name": "vm-2", "seed_snapshot": "moved" })).await;
+    assert_eq!(to.exec("vm-2", &["count"]).await, "6");
+    assert_eq!(from.exec("vm-1", &["count"]).await, "6", "the origin goes on, too");
+    // What is damaged on the way is not kept.
+    to.request("DELETE", "/v1/vm/vm-2/snapshots/moved", None).await.unwrap();
+    let file = here.path().join("snapshots").join(id).join("vmstate");
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[100] ^= 1;
+    std::fs::remove_file(&file).unwrap();
+    std::fs::write(&file, bytes).unwrap();
+    let (status, text) = to.request("POST", &path, Some(pull(grant))).await.unwrap();
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{text}");
+    assert!(!there.path().join("snapshots/moved").exists());
+    from.request("DELETE", "/v1/vm/vm-1", None).await.unwrap();
+    to.request("DELETE", "/v1/vm/vm-2", None).await.unwrap();
+}
+
+#[test]
+fn it_does_not_start_without_a_token_or_open_to_the_network() {
+    let data = tempfile::tempdir().unwrap();
+    let start = |arguments: &[&str], token: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fuse-host-agent"));
+        command.args(arguments).arg("--data").arg(data.path()).env("FC_AGENT_TOKEN", token).output().unwrap()
+    };
+    for (arguments, token, why) in [
+        (&["--listen", "127.0.0.1:0"][..], "", "no token"),
+        (&["--listen", "127.0.0.1:0"][..], "short", "no token"),
+        (&["--listen", "0.0.0.0:0"][..], TOKEN, "without TLS"),
+        (&["--tls-cert", "/nowhere"][..], TOKEN, "go together"),
+    ] {
+        let output = start(arguments, token);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && text.contains(why), "{arguments:?}: {text}");
+        assert!(!text.contains(TOKEN));
+    }
+    let help = Command::new(env!("CARGO_BIN_EXE_fuse-host-agent"))
+        .arg("--help")
+        .env("FC_AGENT_TOKEN", TOKEN)
+        .output();
+    assert!(!String::from_utf8_lossy(&help.unwrap().stdout).contains(TOKEN));
+}
+
+/// A fleet of two hosts, each with its daemon: one is lost and comes back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_control_plane_keeps_its_environments_through_the_loss_of_a_host() {
+    use fuse_orchestrator::{
+        ControlPlane, HostRegistration,
+        model::{Capacity, EnvironmentState, HostId, Liveness, ProvisionRequest, SnapshotRequest, TaskId},
+    };
+    const SOON: Duration = Duration::from_secs(120);
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    for dir in &dirs {
+        if prepare(dir.path()).await.is_none() {
+            return;
+        }
+    }
+    let first = Daemon::start(dirs[0].path(), TOKEN).await;
+    let second = Daemon::start(dirs[1].path(), OTHER).await;
+    let settings = fuse_orchestrator::Config {
+        reconcile_period: Some(Duration::from_millis(500)),
+        ..fuse_orchestrator::Config::default()
+    };
+    let fuse = ControlPlane::builder().config(settings).open().await.unwrap();
+    for (id, daemon) in [("one", &first), ("two", &second)] {
+        let registration = HostRegistration {
+            url: daemon.url.clone(),
+            token: Some(daemon.token.into()),
+            capacity: Capacity { vm_count: 8, ..Capacity::default() },
+            ..HostRegistration::default()
+        };
+        fuse.register_host(&HostId::new(id).unwrap(), registration).await.unwrap();
+    }
+    let mut made = Vec::new();
+    for task in ["a", "b"] {
+        let mut request = ProvisionRequest::new(TaskId::new(task).unwrap());
+        (request.spec.resources.cpus, request.spec.resources.ram_mb) = (1, 64);
+        let accepted = fuse.provision(request).await.unwrap();
+        made.push(fuse.wait_running(&accepted.id, SOON).await.unwrap());
+    }
+    assert_ne!(made[0].host_id, made[1].host_id, "they are spread");
+    let on_first = made.iter().find(|environment| environment.host_id.as_str() == "one").unwrap();
+    let on_second = made.iter().find(|environment| environment.host_id.as_str() == "two").unwrap();
+    for environment in &made {
+        let output = fuse.exec_shell(&environment.id, "count").await.unwrap();
+        assert_eq!(output.stdout, b"1\n");
+    }
+    let live = SnapshotRequest { live: true, ..SnapshotRequest::default() };
+    let snapshot = fuse.create_snapshot(&on_first.id, live).await.unwrap();
+    assert_eq!(snapshot.digest.len(), 64);
+
+    let (data, port) = (first.data.clone(), first.url.clone());
+    first.kill();
+    let one = HostId::new("one").unwrap();
+    common::until("the host is missed", || fuse.host(&one).unwrap().liveness.state != Liveness::Ready).await;
+    assert_eq!(fuse.get(&on_first.id).unwrap().state, EnvironmentState::Running, "unknown is not gone");
+    assert_eq!(
+        fuse.exec_shell(&on_second.id, "count").await.unwrap().stdout,
+        b"2\n",
+        "the other host goes on"
+    );
+
+    let back = Daemon::start(&data, TOKEN).await;
+    let registration = HostRegistration {
+        url: back.url.clone(),
+        token: Some(TOKEN.into()),
+        capacity: Capacity { vm_count: 8, ..Capacity::default() },
+        ..HostRegistration::default()
+    };
+    assert_ne!(back.url, port);
+    fuse.register_host(&one, registration).await.unwrap();
+    common::until("the host is back", || fuse.host(&one).unwrap().liveness.state == Liveness::Ready).await;
+    assert_eq!(fuse.exec_shell(&on_first.id, "count").await.unwrap().stdout, b"2\n", "its VM never stopped");
+    for environment in &made {
+        fuse.destroy(&environment.id).await.unwrap();
+    }
+    fuse.close().await.unwrap();
+}
