@@ -106,6 +106,9 @@ fetch_package() {
 # The kernel's package of which the meta package tells, once it is in the directory.
 kernel_package() { find "$1" -maxdepth 1 -name 'linux-image-[0-9]*cloud*.deb' 2>/dev/null | sort -V | tail -1; }
 
+# The package that apt's meta package for kernels depends on; empty when apt knows none.
+kernel_name() { apt-cache depends "$(kernel_meta)" 2>/dev/null | sed -n 's/.*Depends: \(linux-image-[^ ]*\).*/\1/p' | sed -n 1p; }
+
 # fetch_kernel DIRECTORY: has the newest cloud kernel in a directory.
 fetch_kernel() {
     local directory=$1 name
@@ -114,7 +117,12 @@ fetch_kernel() {
         name=$(basename "$(kernel_package "$FUSE_MIRROR/debian")" | cut -d_ -f1)
         [ -n "$name" ] || die "$FUSE_MIRROR/debian has no linux-image-…-cloud-….deb; fc-mirror.sh fills a mirror"
     else
-        name=$(apt-cache depends "$(kernel_meta)" 2>/dev/null | awk '/Depends: linux-image/ {print $2; exit}')
+        name=$(kernel_name)
+        if [ -z "$name" ] && { [ "$(id -u)" = 0 ] || command -v sudo >/dev/null 2>&1; }; then
+            say "apt has no package index yet; fetching it"
+            as_root apt-get update -qq >&2 || true
+            name=$(kernel_name)
+        fi
         [ -n "$name" ] || die "apt knows no $(kernel_meta); run apt-get update"
     fi
     fetch_package "$directory" "$name" >/dev/null

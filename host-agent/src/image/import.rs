@@ -12,7 +12,7 @@ use super::store;
 use crate::{
     Error, ErrorKind, Result,
     driver::DiskFormat,
-    store::{FileRecord, ImageName, ImageRecord, new_dir},
+    store::{FileRecord, ImageName, ImageRecord, digest_file, new_dir},
     system::clone_file,
 };
 
@@ -43,18 +43,19 @@ pub struct Parts {
 /// error.
 pub fn import(data: &Path, parts: &Parts) -> Result<(ImageRecord, bool)> {
     let store = store(data)?;
+    check_kernel(&parts.kernel)?;
+    if let Ok(present) = store.open(&parts.name)
+        && is_same(&present, parts)?
+    {
+        return Ok((present, false));
+    }
     let staging = data.join("images").join(format!(".import-{}-{}", parts.name, std::process::id()));
     let _ = fs::remove_dir_all(&staging);
     new_dir(&staging)?;
     let done = stage(&staging, parts).and_then(|record| {
-        if let Ok(present) = store.open(&parts.name) {
-            if present == record {
-                return Ok((record, false));
-            }
-            if !parts.replace {
-                let why = "another image has this name; remove it first, or replace it";
-                return Err(Error::new(ErrorKind::Exists, "import", format!("image {}", parts.name), why));
-            }
+        if store.open(&parts.name).is_ok() && !parts.replace {
+            let why = "another image has this name; remove it first, or replace it";
+            return Err(Error::new(ErrorKind::Exists, "import", format!("image {}", parts.name), why));
         }
         // An image that is there but damaged is no reason to keep a good one out.
         store.remove(&parts.name)?;
@@ -65,9 +66,28 @@ pub fn import(data: &Path, parts: &Parts) -> Result<(ImageRecord, bool)> {
     done
 }
 
+/// Whether an image is made of the same bytes and settings. Writes nothing.
+fn is_same(present: &ImageRecord, parts: &Parts) -> Result<bool> {
+    let files = [
+        (Some(&present.kernel), Some(parts.kernel.as_path())),
+        (present.initrd.as_ref(), parts.initrd.as_deref()),
+        (present.rootfs.as_ref(), parts.rootfs.as_deref()),
+    ];
+    for (record, file) in files {
+        let same = match (record, file) {
+            (None, None) => true,
+            (Some(record), Some(file)) => digest_file(file)? == (record.size, record.sha256),
+            _ => false,
+        };
+        if !same {
+            return Ok(false);
+        }
+    }
+    Ok(present.rootfs_format == parts.rootfs_format && present.kernel_args == parts.kernel_args)
+}
+
 /// Copies the files into `staging` and records what they are.
 fn stage(staging: &Path, parts: &Parts) -> Result<ImageRecord> {
-    check_kernel(&parts.kernel)?;
     let take = |from: &Path, name: &str| {
         clone_file(from, &staging.join(name), 0o400)?;
         FileRecord::of(staging, name)
@@ -135,7 +155,10 @@ mod tests {
         let first = parts(&files, &kernel(1));
         let (record, done) = import(&data, &first).unwrap();
         assert!(done && first.kernel.exists() && record.rootfs.is_some());
+        let changed = || fs::metadata(data.join("images")).unwrap().modified().unwrap();
+        let before = changed();
         assert_eq!(import(&data, &first).unwrap(), (record.clone(), false));
+        assert_eq!(changed(), before, "nothing was written");
 
         let mut other = parts(&files, &kernel(2));
         assert_eq!(import(&data, &other).unwrap_err().kind, ErrorKind::Exists);
