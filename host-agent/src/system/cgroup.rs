@@ -114,12 +114,15 @@ impl Cgroups {
     /// System.
     pub fn remove(&self, name: &str) -> Result<()> {
         for dir in self.dirs(name) {
-            // The last process leaves its group a moment after its end is seen.
-            for attempt in 0.. {
+            // A process leaves its group when its remains are reaped, which on a busy host can be a while after its end.
+            for attempt in 0_u64.. {
                 match fs::remove_dir(&dir) {
                     Ok(()) => break,
                     Err(error) if error.kind() == io::ErrorKind::NotFound => break,
-                    Err(_) if attempt < 50 => std::thread::sleep(std::time::Duration::from_millis(2)),
+                    // 15 s in all.
+                    Err(_) if attempt < 550 => {
+                        std::thread::sleep(std::time::Duration::from_millis((attempt + 1).min(30)));
+                    }
                     Err(error) => return Err(Error::system("remove", dir.display(), error)),
                 }
             }
