@@ -14,12 +14,14 @@ demo: ## run the camera pipelines on real frames and show what came of it
 	@tests/setup.sh build
 	@examples/demo.sh
 
-test: ## everything that must pass: formatting, lints, licences, documentation, tests, fuzzing, no-std, modules
+test: ## everything that must pass: formatting, lints, licences, documentation, tests, fuzzing, flight library, modules
 	@tests/run.sh
 
-build: ## release binaries in target/release
+build: ## release binaries in target/release, a wheel and an npm tarball in target/dist
 	@tests/setup.sh build
-	$(CARGO) build --release -p fuse-cli
+	$(CARGO) build --release -p fuse-cli -p libfuse -p fuse-host-agent
+	host-agent/scripts/build-fused.sh
+	@bindings/build.sh
 
 bench: ## the benchmarks, each beside its rival
 	@tests/setup.sh build
@@ -27,6 +29,13 @@ bench: ## the benchmarks, each beside its rival
 
 install: build ## install below PREFIX (default /usr/local), or below DESTDIR for packages
 	install -D -m 755 target/release/fuse $(DESTDIR)$(PREFIX)/bin/fuse
+	install -D -m 755 target/release/fuse-host-agent $(DESTDIR)$(PREFIX)/bin/fuse-host-agent
+	install -D -m 755 "$$(host-agent/scripts/build-fused.sh)" $(DESTDIR)$(PREFIX)/bin/fused
+	install -d $(DESTDIR)$(PREFIX)/share/fuse-runtime/host-agent/scripts $(DESTDIR)$(PREFIX)/share/fuse-runtime/host-agent/systemd
+	install -m 755 host-agent/scripts/*.sh host-agent/scripts/*.py $(DESTDIR)$(PREFIX)/share/fuse-runtime/host-agent/scripts
+	install -m 644 host-agent/systemd/* $(DESTDIR)$(PREFIX)/share/fuse-runtime/host-agent/systemd
+	fuse-ffi/flight/build.sh target/release
+	fuse-ffi/install.sh target/release "$(DESTDIR)" "$(PREFIX)"
 	install -D -m 644 include/fuse_module.h $(DESTDIR)$(PREFIX)/include/fuse-runtime/fuse_module.h
 	install -D -m 644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/fuse-runtime/LICENSE
 

@@ -23,7 +23,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
-#include <initializer_list>
 #include <memory>
 #include <new>
 #include <optional>
@@ -515,9 +514,9 @@ class hal_group {
     hal_group(std::string name, uint32_t bit) : name_(std::move(name)), bit_(bit) {}
 
     /* Adds a function. `params` are FUSE_HAL_ types; `result` is one of the number types or FUSE_HAL_NONE. */
-    hal_group &function(std::string name, std::initializer_list<fuse_hal_type_t> params, fuse_hal_type_t result,
+    hal_group &function(std::string name, std::vector<fuse_hal_type_t> params, fuse_hal_type_t result,
                         hal_callback callback) {
-        functions_.push_back({std::move(name), params, result, std::move(callback)});
+        functions_.push_back({std::move(name), std::move(params), result, std::move(callback)});
         return *this;
     }
 
@@ -574,6 +573,13 @@ struct runtime_config : fuse_runtime_config_t {
 struct outcome {
     fuse_module_id_t module;
     fuse_status_t status;
+};
+
+/* Figures of the log. */
+struct log_figures {
+    uint64_t next_sequence;
+    uint64_t lost;
+    uint64_t lost_security;
 };
 
 /* Runs modules under policies, step by step. It belongs to one thread at a time. */
@@ -684,9 +690,7 @@ class runtime {
 
     /* Also from inside callbacks. */
     result<void> post_event(uint32_t event) {
-        const fuse_status_t status = fuse_runtime_post_event(handle_, event);
-        if (status != FUSE_OK) return {status, "event ids are 0 to 31"};
-        return {};
+        return check(fuse_runtime_post_event(handle_, event));
     }
     result<void> clear_event(uint32_t event) { return check(fuse_runtime_clear_event(handle_, event)); }
     result<fuse::poster> make_poster() {
@@ -785,6 +789,12 @@ class runtime {
         if (status == FUSE_END) return std::optional<fuse_log_record_t>();
         return take(status, std::optional<fuse_log_record_t>(record));
     }
+    result<log_figures> log_counts() {
+        log_figures out{};
+        const fuse_status_t status =
+            fuse_runtime_log_counts(handle_, &out.next_sequence, &out.lost, &out.lost_security);
+        return take(status, out);
+    }
     result<void> set_log_sink(log_callback sink) {
         const bool there = static_cast<bool>(sink);
         return check(fuse_runtime_set_log_sink(handle_, there ? detail::fuse_hpp_log : nullptr,
@@ -827,6 +837,11 @@ class runtime {
 
 } // namespace FUSE_HPP_NAMESPACE
 } // namespace fuse
+
+/* The flight library has no orchestrator. */
+#ifndef FUSE_EDGE_ONLY
+#include "fuse_orchestrator.hpp"
+#endif
 
 #undef FUSE_HPP_NAMESPACE
 

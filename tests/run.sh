@@ -8,7 +8,7 @@ began=$SECONDS
 
 # `make soak`: the long forms of the same tests.
 if [ -n "${FUSE_SOAK:-}" ]; then
-    export FUSE_CRASH_CYCLES=1000 FUSE_DAMAGE_FLIPS=5000 FUSE_SIM_SEEDS=1000000 FUSE_SIM_LARGE=1000 FUZZ_SECONDS=3600
+    export FUSE_CRASH_CYCLES=1000 FUSE_DAMAGE_FLIPS=5000 FUSE_SIM_SEEDS=1000000 FUSE_SIM_LARGE=1000 FUZZ_SECONDS=3600 FUSE_SERVER_KILLS=1000 FUSE_SCHEMA_EXAMPLES=500
 fi
 
 step() {
@@ -21,7 +21,8 @@ step() {
 
 step "set-up" tests/setup.sh test
 step "formatting" cargo fmt --all --check
-step "shell scripts" shellcheck -x tests/*.sh tests/no-std/*.sh examples/*.sh .ci/run host-agent/scripts/*.sh host-agent/scripts/tests/run.sh host-agent/scripts/tests/systemctl
+mapfile -t scripts < <(git ls-files '*.sh')
+step "shell scripts" shellcheck -x "${scripts[@]}" .ci/run host-agent/scripts/tests/systemctl
 step "licences, bans and sources" target/tools/bin/cargo-deny --log-level error check bans licenses sources
 step "bill of materials" tests/sbom.sh "$CARGO_TARGET_DIR/sbom"
 # The guest agent, small and static as guests get it, and what boots with it: the VM tests run inside of it.
@@ -29,11 +30,18 @@ FUSE_TEST_FUSED=$(host-agent/scripts/build-fused.sh)
 export FUSE_TEST_FUSED FUSE_TEST_GUEST=$CARGO_TARGET_DIR/guest-image
 step "kernel and initramfs for guests" host-agent/scripts/build-initramfs.sh --fused "$FUSE_TEST_FUSED" "$FUSE_TEST_GUEST"
 # Everything below selects the whole workspace, so that dependencies get one set of features and are built once.
-step "tests" cargo test --quiet --workspace
+step "tests" env FUSE_SIM_SEEDS=100 FUSE_SIM_LARGE=0 cargo test --quiet --workspace
+# Thousands of fleets: here the control plane is worth optimising, and nowhere else is.
+step "simulated fleets" cargo test --quiet --workspace --test simulator \
+    --config 'profile.dev.package.fuse-orchestrator.opt-level=2'
+step "libfuse: the examples in C and C++" tests/abi/examples.sh "$CARGO_TARGET_DIR/debug/deps"
+step "libfuse: packaging" tests/abi/package/check.sh "$CARGO_TARGET_DIR/debug/deps"
+step "bindings: Python and Node" tests/bindings.sh "$CARGO_TARGET_DIR/debug/deps"
 step "modules: rebuilt, the same byte for byte" tests/modules-check.sh
 # The tests have built the program `fuse`.
-step "without std: symbols, size, a run from C" tests/no-std/check.sh "$CARGO_TARGET_DIR/debug/fuse"
+step "flight library: symbols, size, memory, bare metal, FreeRTOS" tests/flight/check.sh "$CARGO_TARGET_DIR/debug/fuse"
 step "host scripts, each twice" host-agent/scripts/tests/run.sh
+step "server: published clients, answers against the description" tests/server.sh "$CARGO_TARGET_DIR/debug/fuse"
 step "fuzzing" tests/fuzz.sh "${FUZZ_SECONDS:-8}"
 step "lints" cargo clippy --quiet --workspace --all-targets -- -D warnings
 step "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps

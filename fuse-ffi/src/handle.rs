@@ -45,6 +45,9 @@ pub(crate) enum Refusal {
     Value {
         what: &'static str,
     },
+    Event {
+        event: u32,
+    },
     #[cfg(feature = "full")]
     Inside,
 }
@@ -83,6 +86,7 @@ impl fmt::Display for Refusal {
             ),
             Self::Poisoned => f.write_str("an earlier call failed inside the library; close this handle"),
             Self::Value { what } => f.write_str(what),
+            Self::Event { event } => write!(f, "event id {event} does not exist; ids are 0 to 31"),
             #[cfg(feature = "full")]
             Self::Inside => f.write_str(
                 "a callback must not wait on a thread of the library; use the `_async` form of the call",

@@ -19,6 +19,8 @@
 #![allow(non_camel_case_types)]
 // What callers owe is above, once for all functions.
 #![allow(clippy::missing_safety_doc)]
+// C has no other way to take several things.
+#![allow(clippy::too_many_arguments)]
 
 extern crate alloc;
 
@@ -32,6 +34,7 @@ mod flight;
 mod graveyard;
 mod hal;
 mod handle;
+mod memory;
 #[cfg(feature = "full")]
 mod orchestrator;
 mod platform;

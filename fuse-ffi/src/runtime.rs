@@ -15,6 +15,7 @@ use crate::crossing::{self, Crossing, Place};
 use crate::firewall;
 use crate::graveyard::{self, Shell};
 use crate::handle::{Exclusive, Failed, Handle, Head, KIND_RUNTIME, Refusal, free_call, get};
+use crate::memory::Held;
 use crate::platform::{HostPlatform, fuse_platform_t};
 use crate::status::*;
 use crate::text::ErrorBuffer;
@@ -142,7 +143,13 @@ impl fuse_runtime_config_t {
                 .into());
             }
             // SAFETY: the caller's.
-            unsafe { with_config(self.app, |app| Ok(app.application.clone())) }?
+            unsafe {
+                with_config(self.app, |app| {
+                    // For the time of the copy; the runtime sets memory aside for it after that.
+                    let _held = Held::take("the application", app.application.memory_bytes())?;
+                    Ok(app.application.clone())
+                })
+            }?
         };
         let mut config = RuntimeConfig::new(application);
         if self.stack_bytes_max != 0 {
@@ -285,14 +292,14 @@ pub(crate) fn module(id: fuse_module_id_t) -> ModuleId {
 unsafe fn post(runtime: *const fuse_runtime_t, event: u32) -> fuse_status_t {
     // SAFETY: the caller's.
     let Ok(handle) = (unsafe { get(runtime) }) else { return FUSE_ERR_INVALID_ARG };
+    let Some(id) = crate::poster::event_id(event) else {
+        return handle.head.fail(&Refusal::Event { event }.into());
+    };
     // SAFETY: it is set before the handle is given out, and taken at its close.
-    match (unsafe { &*handle.poster.get() }, crate::poster::event_id(event)) {
-        (Some(poster), Some(event)) => {
-            poster.post(event);
-            FUSE_OK
-        }
-        _ => FUSE_ERR_INVALID_ARG,
+    if let Some(poster) = unsafe { &*handle.poster.get() } {
+        poster.post(id);
     }
+    FUSE_OK
 }
 
 /// An error with a text of this file's own.

@@ -145,7 +145,11 @@ impl Failure {
 impl From<fuse_orchestrator::Error> for Failure {
     fn from(error: fuse_orchestrator::Error) -> Self {
         let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let ErrorDetail { code, message, details } = ErrorBody::from(&error).error;
+        let ErrorDetail { mut code, message, details } = ErrorBody::from(&error).error;
+        // A host that cannot be asked while it is registered: clients know it by this pair.
+        if status == StatusCode::BAD_GATEWAY && code != "unauthorized" {
+            "internal".clone_into(&mut code);
+        }
         Self { details, ..Self::new(status, code, message) }
     }
 }

@@ -43,7 +43,7 @@ mod settings;
 pub use api::{ApiConfig, RateLimits, Service, router};
 pub use listener::{Deadlines, Listener, Tls, TlsError};
 pub use log::start_logging;
-pub use metrics::{MeasuredStore, Metrics};
+pub use metrics::{CountedLooks, MeasuredStore, Metrics};
 pub use routes::openapi;
 pub use server::{Examination, Finding, LocalHost, ServeError, Server, Verdict, doctor, open_store, serve};
 pub use settings::{

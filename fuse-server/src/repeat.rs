@@ -5,7 +5,7 @@
 //! that the first one was interrupted, rather than doing it again.
 
 use std::{
-    collections::HashSet,
+    collections::HashMap,
     future::Future,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -20,6 +20,7 @@ use bytes::Bytes;
 use fuse_orchestrator::{ControlPlane, Once, OnceAnswer, model::IdempotencyKey, wire::route};
 use http_body_util::BodyExt as _;
 use sha2::{Digest, Sha256};
+use tokio::sync::watch;
 
 use crate::{
     answer::{Answer, Failure},
@@ -84,13 +85,17 @@ impl Attempt {
 #[derive(Debug)]
 pub(crate) struct Repeats {
     orchestrator: ControlPlane,
-    running: Arc<Mutex<HashSet<String>>>,
+    running: Notes,
 }
+
+/// The work that is going on in this process, by its key: each ends its channel when it ends.
+type Notes = Arc<Mutex<HashMap<String, watch::Receiver<()>>>>;
 
 /// A note that work under a key is going on in this process.
 struct Running {
-    all: Arc<Mutex<HashSet<String>>>,
+    all: Notes,
     name: String,
+    _ends: watch::Sender<()>,
 }
 
 impl Drop for Running {
@@ -104,6 +109,26 @@ impl Repeats {
         Self { orchestrator, running: Arc::default() }
     }
 
+    /// Waits until no other request works under `name`, and notes that this one does.
+    async fn take(&self, name: &str) -> Running {
+        loop {
+            let mut other = {
+                let mut all = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+                match all.get(name) {
+                    Some(other) => other.clone(),
+                    None => {
+                        let (ends, ended) = watch::channel(());
+                        all.insert(name.to_owned(), ended);
+                        let all = Arc::clone(&self.running);
+                        return Running { all, name: name.to_owned(), _ends: ends };
+                    }
+                }
+            };
+            // Nothing is ever sent: this is the end of the other.
+            while other.changed().await.is_ok() {}
+        }
+    }
+
     /// Does `work`, or gives the answer that it had when it was done before. With a key the work goes on when the
     /// caller goes away.
     pub(crate) async fn once(
@@ -113,11 +138,7 @@ impl Repeats {
     ) -> Answer {
         let Some(key) = attempt.key else { return work.await };
         let name = name_of(&attempt.caller, &key, "other");
-        if !self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone()) {
-            let busy = Failure::conflict("a request with this Idempotency-Key is being worked on; try again");
-            return Err(Failure { retry_after: Some(1), ..busy });
-        }
-        let running = Running { all: Arc::clone(&self.running), name: name.clone() };
+        let running = self.take(&name).await;
         match self.orchestrator.begin_once(&name, &attempt.digest).await? {
             Once::First => {}
             Once::Answered(answer) => return restore(answer),

@@ -5,7 +5,7 @@
 #
 # DIRECTORY gets: vmlinux (the cloud kernel, uncompressed), initramfs.cpio (the guest agent as /init, busybox, the
 # modules of virtio), kernel-version, and SHA256SUMS of them. What is there already, made of the same things, is left alone.
-# --fused      the guest agent (default: built with build-fused.sh)
+# --fused      the guest agent (default: the one that is installed, else built with build-fused.sh)
 # --packages   a directory that has, or gets, the .deb files (default: DIRECTORY/packages); with FUSE_MIRROR they come from
 #              $FUSE_MIRROR/debian instead of the network
 set -euo pipefail
@@ -29,7 +29,7 @@ packages=${packages:-$out/packages}
 need cpio cpio
 need dpkg-deb dpkg
 need python3 python3
-fused=${fused:-$("$here/build-fused.sh")}
+fused=${fused:-$(find_fused "$here")}
 [ -x "$fused" ] || die "$fused: no guest agent there; host-agent/scripts/build-fused.sh builds it"
 
 # The modules, each after those that it needs; a name that the kernel has built in is left out.
@@ -66,6 +66,8 @@ for applet in $applets; do
     [ "$applet" = busybox ] || ln -s busybox "$root/bin/$applet"
 done
 [ -e "$root/bin/sh" ] || die "$busybox_package: this busybox has no shell"
+# Debian's busybox has no pkill, and drain commands want one.
+[ -e "$root/bin/pkill" ] || install -m 755 /dev/stdin "$root/bin/pkill" <<<$'#!/bin/sh\nexec killall "$@"'
 printf 'root:x:0:0:root:/root:/bin/sh\n' >"$root/etc/passwd"
 printf 'root:x:0:\ntty:x:5:\n' >"$root/etc/group"
 for module in "${modules[@]}"; do

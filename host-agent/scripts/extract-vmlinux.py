@@ -22,7 +22,10 @@ MAGIC = {
 
 def program(command, payload):
     """Has a program decompress; what follows the stream may make it complain."""
-    done = subprocess.run(command, input=payload, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
+    try:
+        done = subprocess.run(command, input=payload, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
+    except FileNotFoundError:
+        sys.exit(f"the kernel is compressed with {command[0]}, which is missing; install it: apt-get install {command[0]}")
     return done.stdout
 
 

@@ -7,7 +7,7 @@
 # --name      the image's name (default: default)
 # --size      the size of the root file system (default: $FC_ROOTFS_SIZE, else 2G); VMs can have larger disks
 # --overlay   a directory whose content is copied over the root file system
-# --fused     the guest agent (default: build-fused.sh builds it)
+# --fused     the guest agent (default: the one that is installed, else built with build-fused.sh)
 # The root file system goes to $FC_DIR/rootfs-NAME.ext4. Nothing is done when it is there, made of the same things.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -30,7 +30,7 @@ base=$FC_DIR/base-$FUSE_SUITE-$(architecture).tar
 checked "$FC_DIR" "$(basename "$base")" || die "$base is not there, or not what it was; fc-install.sh makes it"
 [ -z "$overlay" ] || [ -d "$overlay" ] || die "$overlay is no directory"
 need mke2fs e2fsprogs
-fused=${fused:-$("$here/build-fused.sh")}
+fused=${fused:-$(find_fused "$here")}
 rootfs=$FC_DIR/rootfs-$name.ext4
 
 # overlay_digest: names, modes and contents.
@@ -74,8 +74,8 @@ else
     else
         need fakeroot fakeroot
         export work base fused overlay size here
-        export -f bake
-        fakeroot bash -c bake
+        # The shell that fakeroot is written in drops functions that are exported.
+        fakeroot bash -c "$(declare -f bake); bake"
     fi
     # The exit code of e2fsck counts: 0 is clean, anything else is not a root file system to boot from.
     e2fsck -fn "$work/rootfs.ext4" >/dev/null 2>&1 || die "the root file system that was made is not clean"

@@ -33,8 +33,11 @@ done
 (cd "$out/debian" && sha256sum -- *.deb >SHA256SUMS)
 
 base=base-$FUSE_SUITE-$(architecture).tar
-if ! checked "$out/rootfs" "$base"; then
-    "$here/fc-base.sh" "$out/rootfs/$base"
+packages=${FC_ROOTFS_PACKAGES:-}
+if ! checked "$out/rootfs" "$base" || [ "$(cat "$out/rootfs/packages" 2>/dev/null)" != "$packages" ]; then
+    "$here/fc-base.sh" "$out/rootfs/$base.new"
+    mv "$out/rootfs/$base.new" "$out/rootfs/$base"
+    echo "$packages" >"$out/rootfs/packages"
     (cd "$out/rootfs" && sha256sum "$base" >SHA256SUMS)
 fi
 

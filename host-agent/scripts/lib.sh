@@ -51,6 +51,16 @@ secret() { head -c "$1" /dev/urandom | od -An -v -tx1 | tr -d ' \n'; }
 # checked DIRECTORY FILE: whether a file of a directory is what its SHA256SUMS says.
 checked() { (cd "$1" && grep -F "  $2" SHA256SUMS 2>/dev/null | sha256sum --quiet -c - >/dev/null 2>&1); }
 
+# find_fused SCRIPTS: prints where the guest agent is: installed, or built in the repository that the scripts are in.
+find_fused() {
+    local path
+    for path in "$FUSE_ROOT/usr/local/bin/fused" "$(command -v fused || true)"; do
+        [ ! -x "$path" ] || { echo "$path"; return; }
+    done
+    [ -f "$1/../fused/Cargo.toml" ] || die "the guest agent is not installed; --fused names it, host-agent/scripts/build-fused.sh of the repository builds it"
+    "$1/build-fused.sh"
+}
+
 # The Debian architecture, and the names that others have for it.
 architecture() { dpkg --print-architecture; }
 machine() { case $(architecture) in amd64) echo x86_64 ;; arm64) echo aarch64 ;; *) die "Fuse runs VMs on amd64 and arm64, not on $(architecture)" ;; esac; }

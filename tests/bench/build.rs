@@ -20,6 +20,16 @@ fn main() {
         .flag("-ffp-contract=off")
         .warnings(true)
         .compile("kernels");
+    println!("cargo:rerun-if-changed=c");
+    println!("cargo:rerun-if-changed=../../include");
+    cc::Build::new()
+        .file("c/calls.c")
+        .include("../../include")
+        .std("c11")
+        .opt_level(2)
+        .debug(false)
+        .warnings(true)
+        .compile("calls");
     let version = build.get_compiler().to_command().arg("--version").output();
     let version =
         version.map(|out| String::from_utf8_lossy(&out.stdout).lines().next().unwrap_or_default().to_owned());

@@ -141,3 +141,73 @@ export function guarded<T>(call: () => T): T {
     throw translated(thrown);
   }
 }
+
+/** Why a call of the orchestrator failed, as the REST API spells it. */
+export type OrchestratorErrorCode =
+  | "not_found"
+  | "conflict"
+  | "invalid_argument"
+  | "unauthorized"
+  | "forbidden"
+  | "unavailable"
+  | "rate_limited"
+  | "unimplemented"
+  | "payload_too_large"
+  | "internal";
+
+/** An error of the orchestrator; the same in this process and over REST. */
+export class OrchestratorError extends FuseError {
+  declare readonly code: OrchestratorErrorCode;
+  /** More, by name: `kind` says which error it is, the others are its parts. */
+  readonly details: Readonly<Record<string, string>>;
+
+  constructor(code: OrchestratorErrorCode, message: string, details: Record<string, string> = {}) {
+    super(code, message);
+    this.details = details;
+  }
+}
+
+/** There is no such environment, host, snapshot, key or dead letter. */
+export class RecordNotFoundError extends OrchestratorError {}
+/** What was asked for does not go with what is. */
+export class ConflictError extends OrchestratorError {}
+/** The request is not valid; `details` has every field that is wrong. */
+export class InvalidRequestError extends OrchestratorError {}
+/** The token is missing or not taken. */
+export class UnauthorizedError extends OrchestratorError {}
+/** The key does not allow this. */
+export class ForbiddenError extends OrchestratorError {}
+/** Not now: no room, no answer, closed, or it takes longer than the limit. */
+export class UnavailableError extends OrchestratorError {}
+/** Too many requests. */
+export class RateLimitedError extends OrchestratorError {}
+/** The host or the control plane cannot do this. */
+export class UnimplementedError extends OrchestratorError {}
+/** More bytes than the limit. */
+export class PayloadTooLargeError extends OrchestratorError {}
+/** The control plane or a host failed. */
+export class InternalError extends OrchestratorError {}
+
+const orchestratorErrors: Readonly<Record<OrchestratorErrorCode, typeof OrchestratorError>> = {
+  not_found: RecordNotFoundError,
+  conflict: ConflictError,
+  invalid_argument: InvalidRequestError,
+  unauthorized: UnauthorizedError,
+  forbidden: ForbiddenError,
+  unavailable: UnavailableError,
+  rate_limited: RateLimitedError,
+  unimplemented: UnimplementedError,
+  payload_too_large: PayloadTooLargeError,
+  internal: InternalError,
+};
+
+/** The error for an error body of the REST API. @internal */
+export function orchestratorError(body: string): Error {
+  if (!body.startsWith("{")) {
+    return new InternalError("internal", body);
+  }
+  const { error } = JSON.parse(body) as { error: { code: string; message: string; details?: Record<string, string> } };
+  const code = error.code === "route_not_found" ? "not_found" : (error.code as OrchestratorErrorCode);
+  const known = orchestratorErrors[code] as typeof OrchestratorError | undefined;
+  return new (known ?? InternalError)(known ? code : "internal", error.message, error.details);
+}

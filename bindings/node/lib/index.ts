@@ -8,22 +8,34 @@ import { native } from "./native";
 export { compile, inspect, type Artifact, type CompileOptions } from "./artifact";
 export {
   BufferTooSmallError,
+  ConflictError,
   EdgeError,
+  ForbiddenError,
   FuseError,
   HalFault,
   HalTypeError,
+  InternalError,
   IntervalNotElapsedError,
   InvalidArgError,
+  InvalidRequestError,
   LoadFailedError,
   ModuleFailedError,
   ModuleLimitError,
   NotFoundError,
+  OrchestratorError,
   OutOfMemoryError,
+  PayloadTooLargeError,
   PolicyViolationError,
   QuotaExceededError,
+  RateLimitedError,
+  RecordNotFoundError,
   TrapError,
+  UnauthorizedError,
+  UnavailableError,
+  UnimplementedError,
   WrongStateError,
   type ErrorKind,
+  type OrchestratorErrorCode,
 } from "./errors";
 export {
   HAL_RESULT_MISMATCH,
@@ -36,6 +48,20 @@ export {
   type ParamType,
   type ResultType,
 } from "./hal";
+export { type CallOptions } from "./calls";
+export {
+  Environment,
+  Host,
+  Orchestrator,
+  Snapshot,
+  type ApiKeyData,
+  type EnvironmentData,
+  type EventData,
+  type ExecResult,
+  type HostData,
+  type ProvisionRequest,
+  type SnapshotData,
+} from "./orchestrator";
 export {
   Activation,
   AppConfig,

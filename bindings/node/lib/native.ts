@@ -150,7 +150,27 @@ export interface NativeOptions {
   compileOnLoad: boolean;
 }
 
+/** Is told whether a call succeeded, and its answer or error. */
+export type Done = (ok: boolean, text: string | null) => void;
+
+export interface NativePending {
+  cancel(): void;
+}
+
+export interface NativeStream {
+  begin(done: Done): NativePending;
+}
+
+export interface NativePlane {
+  begin(name: string, args: string, done: Done): NativePending;
+  beginUpload(id: string, path: string, mode: number, content: Uint8Array, done: Done): NativePending;
+  stream(name: string, args: string): NativeStream;
+  close(done: Done): void;
+}
+
 interface Native {
+  NativePlane: new (number: number) => NativePlane;
+  nativeOpenPlane(kind: string, where: string, token: string | null, done: Done): void;
   NATIVE_ENGINE: string;
   NATIVE_VERSION: string;
   NativeClock: new (quotaTimer: boolean) => NativeClock;

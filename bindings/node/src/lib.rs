@@ -19,4 +19,5 @@ mod fault;
 mod hal;
 mod log;
 mod module;
+mod plane;
 mod runtime;

@@ -20,6 +20,7 @@ mod fork;
 mod hal;
 mod log;
 mod module;
+mod plane;
 mod policy;
 mod report;
 mod runtime;
@@ -41,6 +42,8 @@ mod _fuse {
     use log::LogRecord;
     #[pymodule_export]
     use module::Module;
+    #[pymodule_export]
+    use plane::{Pending, Plane, Stream};
     #[pymodule_export]
     use policy::Policy;
     #[pymodule_export]

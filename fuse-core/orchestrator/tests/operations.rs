@@ -14,7 +14,7 @@ use fuse_orchestrator::{
         HostState, OwnerId, ReasonCode, Resources, Snapshot, SnapshotRequest, Subject, TaskId,
     },
     provider::{
-        FileUpload, Provider, ProviderErrorKind, Verb,
+        FileUpload, LogSource, Provider, ProviderErrorKind, Verb,
         stub::{Effect, Fault, StubConnector, StubHost},
     },
 };
@@ -93,6 +93,32 @@ async fn a_guest_that_cannot_be_read_keeps_its_last_verdict_and_holds_up_nobody(
     world.fuse.reconcile().await.unwrap();
     let state = |id| world.fuse.get(id).unwrap().health.clone().unwrap().state;
     assert_eq!((state(&slow), state(&well)), (HealthState::Passing, HealthState::Failing));
+}
+
+// ---- logs
+
+#[tokio::test]
+async fn a_log_is_followed_without_a_gap_and_without_secrets() {
+    let world = World::new().await;
+    let mut wanted = request("chatty");
+    wanted.secrets.insert("password".into(), "correct-horse-battery".into());
+    let id = world.fuse.provision(wanted).await.unwrap().id.clone();
+    let vm = world.fuse.wait_running(&id, SOON).await.unwrap().vm.clone();
+    let mut log = world.fuse.follow_logs(&id, LogSource::Agent).await.unwrap();
+    assert_eq!(log.next().await.unwrap().as_deref(), Some("agent started\n"));
+    // More than fits into what is kept of a log, in lines that hold a secret.
+    let line = format!("{} correct-horse-battery\n", "x".repeat(100));
+    let lines = 3 * world.config.log_bytes / line.len();
+    world.h1().say(&vm, line.repeat(lines).as_bytes());
+    world.h1().say(&vm, b"a prompt> ");
+    let mut text = String::new();
+    while !text.ends_with("> ") {
+        text.push_str(&log.next().await.unwrap().unwrap());
+    }
+    assert_eq!(text.matches("[REDACTED]").count(), lines, "every line came, once");
+    assert!(!text.contains("horse"));
+    world.fuse.destroy(&id).await.unwrap();
+    while log.next().await.unwrap().is_some() {}
 }
 
 // ---- services

@@ -88,6 +88,11 @@ pub struct fuse_arena_stats_t {
     failures: u64,
 }
 
+// What the header says; tests/flight checks the same from C.
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(size_of::<fuse_arena_t>() == 40);
+const _: () = assert!(size_of::<fuse_arena_stats_t>() == 72);
+
 static PANIC_USER: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
 static PANIC: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 

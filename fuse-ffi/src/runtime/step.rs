@@ -103,8 +103,7 @@ pub unsafe extern "C" fn fuse_runtime_clear_event(runtime: *mut fuse_runtime_t, 
     // SAFETY: the caller's.
     unsafe {
         call(runtime, |inner| {
-            let event =
-                event_id(event).ok_or(Refusal::Value { what: "there is no such event; ids are 0 to 31" })?;
+            let event = event_id(event).ok_or(Refusal::Event { event })?;
             inner.rt()?.clear_event(event);
             Ok(FUSE_OK)
         })

@@ -3,6 +3,7 @@
 mod process;
 mod render;
 mod store;
+mod watcher;
 
 use std::sync::atomic::{AtomicI64, AtomicU64};
 
@@ -14,6 +15,7 @@ use prometheus_client::{
 
 pub(crate) use render::{Format, render};
 pub use store::MeasuredStore;
+pub use watcher::CountedLooks;
 
 /// Upper bounds of the buckets of request durations, in seconds.
 const REQUEST_BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];

@@ -133,10 +133,34 @@ impl Modify for Credentials {
     }
 }
 
+/// Gives every operation a name of its own: its method and its path.
+struct Names;
+
+impl Modify for Names {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        for (path, item) in &mut openapi.paths.paths {
+            let methods = [
+                ("get", &mut item.get),
+                ("put", &mut item.put),
+                ("post", &mut item.post),
+                ("delete", &mut item.delete),
+            ];
+            for (method, operation) in methods {
+                if let Some(operation) = operation {
+                    let words = path.split(['/', '{', '}', '.', '-']);
+                    let words = words.filter(|word| !word.is_empty() && *word != "v1");
+                    let words: Vec<_> = std::iter::once(method).chain(words).collect();
+                    operation.operation_id = Some(words.join("_"));
+                }
+            }
+        }
+    }
+}
+
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Fuse", description = "The control plane for microVM sandboxes.", license(name = "Apache-2.0", identifier = "Apache-2.0")),
-    modifiers(&Credentials),
+    modifiers(&Credentials, &Names),
     paths(
         service::health, service::ready, service::metrics, service::version,
         login::login, login::logout,
@@ -147,7 +171,7 @@ impl Modify for Credentials {
         api_keys::create, api_keys::list, api_keys::revoke,
         events::of_fleet, dead_letters::list, dead_letters::act, document,
     ),
-    components(schemas(StateEvent)),
+    components(schemas(StateEvent, EnvironmentAction, SnapshotAction, HostAction, DeadLetterAction)),
 )]
 struct Description;
 

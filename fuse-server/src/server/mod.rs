@@ -14,7 +14,7 @@ use crate::{
     api::Service,
     follower,
     listener::{Listener, Tls, TlsError},
-    metrics::{MeasuredStore, Metrics},
+    metrics::{CountedLooks, MeasuredStore, Metrics},
     settings::{ProviderChoice, Settings, State},
 };
 
@@ -167,6 +167,7 @@ async fn open(
     let mut builder = ControlPlane::builder()
         .config(settings.orchestrator.clone())
         .store(MeasuredStore::shared(store, metrics.clone()))
+        .watch_reconcile(Arc::new(CountedLooks::new(metrics.clone())))
         .secrets(Arc::new(keys));
     if let Some(local) = local {
         builder = builder.connector(local.scheme(), local.connector());

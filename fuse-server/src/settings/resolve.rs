@@ -7,7 +7,7 @@ use fuse_orchestrator::{
     model::{OwnerId, VmPrefix},
     scheduler::Policy,
 };
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{Sources, value};
 use crate::api::{ApiConfig, RateLimits};
@@ -264,8 +264,15 @@ fn tls(reader: &mut Reader<'_>) -> Option<TlsFiles> {
 
 fn api(reader: &mut Reader<'_>, tls: bool) -> ApiConfig {
     let write = reader.duration("write-timeout", Duration::from_secs(60));
+    let auth_token = reader.secret("auth-token");
+    let fits = |c: char| c.is_ascii_graphic() && !matches!(c, ';' | ',' | '"' | '\\');
+    if auth_token.as_ref().is_some_and(|token| !token.expose_secret().chars().all(fits)) {
+        let text =
+            "auth-token: has characters that a header or a cookie cannot carry; use letters and digits";
+        reader.problems.push(text.to_owned());
+    }
     ApiConfig {
-        auth_token: reader.secret("auth-token"),
+        auth_token,
         allowed: reader.read("allowed-cidrs", Vec::new(), value::networks),
         trusted_proxies: reader.read("trusted-proxies", Vec::new(), value::networks),
         secure_cookies: reader.read("secure-cookies", tls, |text| match text.trim() {
@@ -474,6 +481,14 @@ mod tests {
         assert!(resolve(&[("tls-key", "/k")]).is_err());
         let error = resolve(&[("database-url", "postgres://u:hush@h/d")]).unwrap_err();
         assert!(error.to_string().contains("TOKEN_ENCRYPTION_KEY") && !error.to_string().contains("hush"));
+    }
+
+    #[test]
+    fn a_token_that_no_header_can_carry_does_not_start() {
+        for bad in ["has space", "semi;colon", "häßlich"] {
+            let error = resolve(&[("auth-token", bad)]).unwrap_err().to_string();
+            assert!(error.contains("auth-token") && !error.contains(bad), "{error}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! A live server on a free port, and a client that hides nothing.
 #![allow(unreachable_pub, reason = "shared by test programs")]
-#![allow(dead_code, reason = "each test program uses a part of this")]
+#![allow(dead_code, unused_imports, reason = "each test program uses a part of this")]
 
 pub mod client;
 #[path = "../../../fuse-core/orchestrator/tests/backends/server.rs"]

@@ -1,4 +1,5 @@
 //! The wire, route by route, against a live server: on memory, on sled and on Postgres.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub, reason = "tests")]
 
 #[path = "../support/mod.rs"]
 mod support;

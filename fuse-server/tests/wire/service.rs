@@ -79,6 +79,7 @@ fn figures_have_their_names() {
     run(async {
         let site = Site::start(Backend::Memory).await.expect("a server");
         site.create("t1").await;
+        site.server.orchestrator().reconcile().await.expect("a look at the hosts");
         site.get("/v1/environments/fuse-none").await.expect(404);
         site.raw(request("GET", "/nothing", &[], None)).await;
         site.delete("/v1/environments/fuse-t1").await.expect(204);
@@ -139,6 +140,7 @@ fn figures_have_their_names() {
             r#"orchestrator_hosts{host="default",state="active",liveness="ready"} 1"#,
             r#"orchestrator_host_capacity{host="default",resource="cpus"}"#,
             r#"orchestrator_host_allocated{host="default",resource="vms"} 0"#,
+            "orchestrator_fleet_provider_vms 1",
             "orchestrator_build_info{",
             "process_resident_memory_bytes ",
             "process_cpu_seconds_total ",

@@ -203,6 +203,10 @@ fn report(agent: &Agent, state: HealthState, since: &str, failures: u32, message
     agent.health.set(state, message);
     let Ok(text) = serde_json::to_string(&Verdict { state, since, failures, message }) else { return };
     let path = &agent.options.health_state;
+    // A verdict that says what the last one said is not worth a write.
+    if std::fs::read_to_string(path).is_ok_and(|there| there == text) {
+        return;
+    }
     if let Err(error) = crate::machine::identity::replace(path, &text) {
         agent.logs.say(&format!("writing {}: {error}", path.display()));
     }

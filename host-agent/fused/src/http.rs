@@ -66,7 +66,7 @@ fn answer(agent: &Agent, head: &[u8]) -> Option<Answer> {
     }
     let path = request.path.unwrap_or_default().split('?').next().unwrap_or_default();
     Some(match (request.method.unwrap_or_default(), path) {
-        ("GET" | "HEAD", "/health") => json(&agent.health()),
+        ("GET", "/health") => json(&agent.health()),
         ("GET", "/v1/info") => {
             let token =
                 request.headers.iter().find(|header| header.name.eq_ignore_ascii_case("authorization"));

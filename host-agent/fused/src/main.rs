@@ -55,6 +55,9 @@ fn println(text: &str) -> ExitCode {
 }
 
 fn run(options: Options) -> ExitCode {
+    // Started by our own init, the process would have the name of the link that it was started by; drain commands look
+    // for this one. A name that does not take is no reason to stop.
+    let _ = rustix::thread::set_name(c"fused");
     let agent = Agent::new(options);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -41,6 +41,9 @@ install -m 755 "$here/systemctl" "$root/usr/local/sbin/systemctl"
 install -m 755 "$fused" "$root/usr/local/bin/fused"
 install -m 755 "${FUSE_TEST_AGENT:-$here/stand-in.py}" "$root/usr/local/bin/fuse-host-agent"
 install -m 755 "${FUSE_TEST_FUSE:-$here/stand-in.py}" "$root/usr/local/bin/fuse"
+# The agent asks its VMM for its version before it starts.
+printf '#!/bin/sh\necho QEMU emulator version 10.0.2\n' >"$root/usr/local/bin/qemu-system-$(machine)"
+chmod 755 "$root/usr/local/bin/qemu-system-$(machine)"
 cat >"$root/inside.sh" <<'INSIDE'
 set -euo pipefail
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -68,12 +71,14 @@ twice fc-deps ./fc-deps.sh
 twice fc-install ./fc-install.sh --fused /usr/local/bin/fused
 [ -x /usr/local/bin/firecracker ] && [ -s /var/lib/fuse-host-agent/build/boot/vmlinux ] || fail "fc-install left something out"
 twice fc-bake-rootfs ./fc-bake-rootfs.sh --fused /usr/local/bin/fused
-debugfs -R 'stat /usr/local/bin/fused' /var/lib/fuse-host-agent/build/rootfs-default.ext4 2>/dev/null | grep -q 'Mode:  0755' ||
+debugfs -R 'stat /usr/local/bin/fused' /var/lib/fuse-host-agent/build/rootfs-default.ext4 >/tmp/out 2>/dev/null
+grep -q 'Mode:  0755' /tmp/out ||
     fail "the root file system has no guest agent"
 
 # Damage is seen and mended, not taken.
 echo x >>/var/lib/fuse-host-agent/build/boot/initramfs.cpio
-./fc-install.sh --fused /usr/local/bin/fused 2>&1 | grep -q 'initramfs made' || fail "a damaged initramfs was taken"
+./fc-install.sh --fused /usr/local/bin/fused >/tmp/out 2>&1
+grep -q 'initramfs made' /tmp/out || fail "a damaged initramfs was taken"
 (cd /var/lib/fuse-host-agent/build/boot && sha256sum --quiet -c SHA256SUMS) || fail "it was not mended"
 cp -r /srv/mirror/firecracker /tmp/good
 mount -t tmpfs none /srv/mirror/firecracker
@@ -91,7 +96,7 @@ grep -q '^FIRECRACKER_BASE_URL=http://127.0.0.1:8090$' /tmp/env && grep -qE '^FI
 [ "$(stat -c %a /etc/default/fuse-host-agent)" = 600 ] || fail "others can read the token"
 if grep -l "$(sed -n 's/^FIRECRACKER_TOKEN=//p' /tmp/env)" /proc/[0-9]*/cmdline 2>/dev/null; then fail "the token is on a command line"; fi
 twice "fc-agent start" ./fc-agent.sh start
-./fc-agent.sh status | grep -q running || fail status
+./fc-agent.sh status >/tmp/out && grep -q running /tmp/out || fail status
 ./fc-agent.sh env | cmp - /tmp/env || fail env
 ./fc-agent.sh restart | cmp - /tmp/env || fail restart
 twice "fc-agent stop" ./fc-agent.sh stop
@@ -108,7 +113,11 @@ twice "fc-agent uninstall-service" ./fc-agent.sh uninstall-service
 rm -f /etc/default/fuse-host-agent /etc/default/orchestrator /etc/fuse/host-agent.toml
 twice bootstrap ./fc-agent.sh bootstrap
 cat /tmp/first
-grep -q 'registered as local-fc' /tmp/first || fail "bootstrap registered no host"
+# The orchestrator may know the agent of its own machine already, from its settings.
+grep -qE 'this host is registered (as local-fc|already)' /tmp/first || fail "bootstrap registered no host"
+token=$(sed -n 's/^ORCH_AUTH_TOKEN=//p' /etc/default/orchestrator)
+curl -fsS -H "Authorization: Bearer $token" http://127.0.0.1:8080/v1/hosts >/tmp/hosts
+grep -q 'http://127.0.0.1:8090' /tmp/hosts || fail "the orchestrator does not know this host: $(cat /tmp/hosts)"
 grep -q 'registered already' /tmp/second || fail "bootstrap registered it again"
 for name in fuse-host-agent.service orchestrator.service; do systemctl is-active --quiet "$name" || fail "$name does not run"; done
 INSIDE

@@ -114,14 +114,13 @@ impl Cgroups {
     /// System.
     pub fn remove(&self, name: &str) -> Result<()> {
         for dir in self.dirs(name) {
-            // A process leaves its group when its remains are reaped, which on a busy host can be a while after its end.
+            // The last process leaves its group a moment after its end is seen; on a busy host, seconds after.
             for attempt in 0_u64.. {
                 match fs::remove_dir(&dir) {
                     Ok(()) => break,
                     Err(error) if error.kind() == io::ErrorKind::NotFound => break,
-                    // 15 s in all.
-                    Err(_) if attempt < 550 => {
-                        std::thread::sleep(std::time::Duration::from_millis((attempt + 1).min(30)));
+                    Err(_) if attempt < 100 => {
+                        std::thread::sleep(std::time::Duration::from_millis(2 * (attempt + 1)))
                     }
                     Err(error) => return Err(Error::system("remove", dir.display(), error)),
                 }

@@ -20,7 +20,7 @@ struct Arguments {
     /// Where edge.md and edge.json are written.
     #[arg(long, default_value = "target/bench", value_name = "DIR")]
     out: PathBuf,
-    /// Only the groups whose name begins so: step, event, life, quota, kernel.
+    /// Only the groups whose name begins so: step, c, event, life, quota, kernel.
     #[arg(long, default_value = "", hide_default_value = true, value_name = "GROUP")]
     only: String,
     #[command(subcommand)]

@@ -5,6 +5,7 @@ use crate::plan::Plan;
 use crate::report::{Row, Table};
 use crate::{Result, native};
 
+pub mod c;
 pub mod event;
 pub mod kernel;
 pub mod life;
@@ -15,8 +16,9 @@ pub mod step;
 type Group = fn(&Plan) -> Result<Vec<Row>>;
 
 /// The groups of the edge table and their names, in order.
-pub const EDGE: [(&str, Group); 5] = [
+pub const EDGE: [(&str, Group); 6] = [
     ("step", step::rows),
+    ("c", c::rows),
     ("event", event::rows),
     ("life", life::rows),
     ("quota", quota::rows),
@@ -26,7 +28,7 @@ pub const EDGE: [(&str, Group); 5] = [
 /// The ids of all rows of the edge table.
 #[must_use]
 pub fn edge_ids() -> Vec<String> {
-    let fixed = [step::IDS, event::IDS, life::IDS, quota::IDS, kernel::IDS];
+    let fixed = [step::IDS, c::IDS, event::IDS, life::IDS, quota::IDS, kernel::IDS];
     let mut ids: Vec<String> = fixed.into_iter().flatten().map(|id| (*id).to_owned()).collect();
     for kernel in &native::KERNELS {
         ids.extend([format!("kernel.{}", kernel.name), format!("kernel.{}.simd", kernel.name)]);

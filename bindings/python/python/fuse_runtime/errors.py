@@ -11,26 +11,38 @@ no module named `nobody` is loaded
 
 from __future__ import annotations
 
+import json
 from typing import ClassVar
 
 from .names import ErrorKind
 
 __all__ = [
     "BufferTooSmallError",
+    "ConflictError",
     "EdgeError",
+    "ForbiddenError",
     "FuseError",
     "HalFault",
     "HalTypeError",
+    "InternalError",
     "IntervalNotElapsedError",
     "InvalidArgError",
+    "InvalidRequestError",
     "LoadFailedError",
     "ModuleFailedError",
     "ModuleLimitError",
     "NotFoundError",
+    "OrchestratorError",
     "OutOfMemoryError",
+    "PayloadTooLargeError",
     "PolicyViolationError",
     "QuotaExceededError",
+    "RateLimitedError",
+    "RecordNotFoundError",
     "TrapError",
+    "UnauthorizedError",
+    "UnavailableError",
+    "UnimplementedError",
     "WrongStateError",
 ]
 
@@ -158,3 +170,99 @@ _EDGE: tuple[type[EdgeError], ...] = (
 
 #: The exception of each kind, by the kind's name.
 EDGE_ERRORS: dict[str, type[EdgeError]] = {error.kind.name: error for error in _EDGE}
+
+
+class OrchestratorError(FuseError):
+    """An error of the orchestrator; the same in this process and over REST."""
+
+    #: Why, for programs: the code of the REST API, such as ``conflict``.
+    code: str = "internal"
+
+    def __init__(self, message: str, details: dict[str, str] | None = None) -> None:
+        super().__init__(message)
+        #: More, by name: ``kind`` says which error it is, the others are its parts.
+        self.details: dict[str, str] = details or {}
+
+
+class RecordNotFoundError(OrchestratorError, LookupError):
+    """There is no such environment, host, snapshot, key or dead letter."""
+
+    code = "not_found"
+
+
+class ConflictError(OrchestratorError):
+    """What was asked for does not go with what is: a state, a task that has an environment, a key in use."""
+
+    code = "conflict"
+
+
+class InvalidRequestError(OrchestratorError, ValueError):
+    """The request is not valid; ``details`` has every field that is wrong."""
+
+    code = "invalid_argument"
+
+
+class UnauthorizedError(OrchestratorError, PermissionError):
+    """The token is missing or not taken."""
+
+    code = "unauthorized"
+
+
+class ForbiddenError(OrchestratorError, PermissionError):
+    """The key does not allow this."""
+
+    code = "forbidden"
+
+
+class UnavailableError(OrchestratorError):
+    """Not now: no room, no answer, closed, or it takes longer than the limit."""
+
+    code = "unavailable"
+
+
+class RateLimitedError(OrchestratorError):
+    """Too many requests."""
+
+    code = "rate_limited"
+
+
+class UnimplementedError(OrchestratorError, NotImplementedError):
+    """The host or the control plane cannot do this."""
+
+    code = "unimplemented"
+
+
+class PayloadTooLargeError(OrchestratorError):
+    """More bytes than the limit."""
+
+    code = "payload_too_large"
+
+
+class InternalError(OrchestratorError):
+    """The control plane or a host failed."""
+
+    code = "internal"
+
+
+_ORCHESTRATOR: tuple[type[OrchestratorError], ...] = (
+    RecordNotFoundError,
+    ConflictError,
+    InvalidRequestError,
+    UnauthorizedError,
+    ForbiddenError,
+    UnavailableError,
+    RateLimitedError,
+    UnimplementedError,
+    PayloadTooLargeError,
+    InternalError,
+)
+
+#: The exception of each code of the REST API.
+ORCHESTRATOR_ERRORS: dict[str, type[OrchestratorError]] = {error.code: error for error in _ORCHESTRATOR}
+
+
+def orchestrator_error(body: str) -> OrchestratorError:
+    """The exception for an error body of the REST API."""
+    error = json.loads(body)["error"]
+    code = "not_found" if error["code"] == "route_not_found" else error["code"]
+    return ORCHESTRATOR_ERRORS.get(code, InternalError)(error["message"], error.get("details"))

@@ -5,69 +5,38 @@ use serde::{Deserialize, Serialize};
 use super::{
     AgentSpec, Attempts, EnvironmentId, EnvironmentSpec, Expose, GuestEndpoint, Healthcheck, HostId, Reason,
     Seed, TaskId, Timestamp, VmName,
+    lifecycle::{enters, states},
 };
-use crate::error::IllegalTransition;
 
-/// The states of an environment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub enum EnvironmentState {
-    /// Accepted, capacity reserved, on its way up.
-    Provisioning,
-    /// Up, and its agent runs.
-    Running,
-    /// Told to end its work; takes no new work.
-    Draining,
-    /// Its VM is being removed.
-    Destroying,
-    /// Ended: it never came to run. The record stays readable for a while.
-    Failed,
-    /// Ended: its VM is gone. The record stays readable for a while.
-    Destroyed,
+states! {
+    /// The states of an environment.
+    EnvironmentState {
+        /// Accepted, capacity reserved, on its way up.
+        Provisioning = "provisioning",
+        /// Up, and its agent runs.
+        Running = "running",
+        /// Told to end its work; takes no new work.
+        Draining = "draining",
+        /// Its VM is being removed.
+        Destroying = "destroying",
+        /// Ended: it never came to run. The record stays readable for a while.
+        Failed = "failed",
+        /// Ended: its VM is gone. The record stays readable for a while.
+        Destroyed = "destroyed",
+    }
+    arrows {
+        Provisioning => Running | Destroying | Failed,
+        Running => Draining | Destroying,
+        Draining => Destroying,
+        Destroying => Destroyed,
+    }
 }
 
 impl EnvironmentState {
-    /// Every state.
-    pub const ALL: [Self; 6] =
-        [Self::Provisioning, Self::Running, Self::Draining, Self::Destroying, Self::Failed, Self::Destroyed];
-
-    /// The name on the wire.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Provisioning => "provisioning",
-            Self::Running => "running",
-            Self::Draining => "draining",
-            Self::Destroying => "destroying",
-            Self::Failed => "failed",
-            Self::Destroyed => "destroyed",
-        }
-    }
-
     /// Whether nothing follows this state.
     #[must_use]
     pub const fn is_ended(self) -> bool {
         matches!(self, Self::Failed | Self::Destroyed)
-    }
-
-    /// Whether the state machine has an arrow from this state to `next`.
-    #[must_use]
-    pub const fn may_become(self, next: Self) -> bool {
-        use EnvironmentState::{Destroyed, Destroying, Draining, Failed, Provisioning, Running};
-        matches!(
-            (self, next),
-            (Provisioning, Running | Destroying | Failed)
-                | (Running, Draining | Destroying)
-                | (Draining, Destroying)
-                | (Destroying, Destroyed)
-        )
-    }
-}
-
-impl std::fmt::Display for EnvironmentState {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 
@@ -256,26 +225,9 @@ pub struct Environment {
     pub updated_at: Timestamp,
 }
 
-impl Environment {
-    /// Moves to `next`, for `reason`.
-    ///
-    /// # Errors
-    /// [`IllegalTransition`] when the state machine has no such arrow; nothing is changed then.
-    pub fn enter(
-        &mut self,
-        next: EnvironmentState,
-        reason: Reason,
-        now: Timestamp,
-    ) -> Result<(), IllegalTransition<EnvironmentState>> {
-        if !self.state.may_become(next) {
-            return Err(IllegalTransition { id: self.id.to_string(), from: self.state, to: next });
-        }
-        self.state = next;
-        self.reason = reason;
-        self.updated_at = now;
-        Ok(())
-    }
+enters!(Environment, EnvironmentState);
 
+impl Environment {
     /// Whether it takes capacity of its host.
     ///
     /// A failed environment does not: what its boot left behind is a teardown, which takes the capacity over.

@@ -9,6 +9,7 @@ mod environment;
 mod event;
 mod host;
 mod id;
+mod lifecycle;
 mod pin;
 mod reason;
 mod request;

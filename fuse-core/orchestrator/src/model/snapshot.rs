@@ -4,60 +4,31 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Arch, Attempts, EnvironmentId, HostId, Reason, SnapshotId, TaskId, Timestamp, VmName};
-use crate::error::IllegalTransition;
+use super::{
+    Arch, Attempts, EnvironmentId, HostId, Reason, SnapshotId, TaskId, Timestamp, VmName,
+    lifecycle::{enters, states},
+};
 
-/// The states of a snapshot. A snapshot that is gone has no record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub enum SnapshotState {
-    /// The host makes it.
-    Creating,
-    /// It can be used.
-    Ready,
-    /// Its environment is being set back to it.
-    Restoring,
-    /// The host removes it.
-    Deleting,
-    /// It cannot be used; the reason says why.
-    Error,
-}
-
-impl SnapshotState {
-    /// Every state.
-    pub const ALL: [Self; 5] = [Self::Creating, Self::Ready, Self::Restoring, Self::Deleting, Self::Error];
-
-    /// The name on the wire.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Creating => "creating",
-            Self::Ready => "ready",
-            Self::Restoring => "restoring",
-            Self::Deleting => "deleting",
-            Self::Error => "error",
-        }
+states! {
+    /// The states of a snapshot. A snapshot that is gone has no record.
+    SnapshotState {
+        /// The host makes it.
+        Creating = "creating",
+        /// It can be used.
+        Ready = "ready",
+        /// Its environment is being set back to it.
+        Restoring = "restoring",
+        /// The host removes it.
+        Deleting = "deleting",
+        /// It cannot be used; the reason says why.
+        Error = "error",
     }
-
-    /// Whether the state machine has an arrow from this state to `next`.
-    #[must_use]
-    pub const fn may_become(self, next: Self) -> bool {
-        use SnapshotState::{Creating, Deleting, Error, Ready, Restoring};
-        matches!(
-            (self, next),
-            (Creating, Ready | Error)
-                | (Ready, Restoring | Deleting | Error)
-                | (Restoring, Ready | Error)
-                | (Deleting, Error)
-                | (Error, Deleting)
-        )
-    }
-}
-
-impl std::fmt::Display for SnapshotState {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
+    arrows {
+        Creating => Ready | Error,
+        Ready => Restoring | Deleting | Error,
+        Restoring => Ready | Error,
+        Deleting => Error,
+        Error => Deleting,
     }
 }
 
@@ -146,6 +117,8 @@ pub struct Snapshot {
     pub updated_at: Timestamp,
 }
 
+enters!(Snapshot, SnapshotState);
+
 impl Snapshot {
     /// The member of the metadata that says which layer of a build a snapshot is.
     pub const LAYER_KEY: &'static str = "fuse.layer_key";
@@ -154,25 +127,6 @@ impl Snapshot {
     #[must_use]
     pub fn layer_key(&self) -> &str {
         self.metadata.get(Self::LAYER_KEY).map_or("", String::as_str)
-    }
-
-    /// Moves to `next`, for `reason`.
-    ///
-    /// # Errors
-    /// [`IllegalTransition`] when the state machine has no such arrow; nothing is changed then.
-    pub fn enter(
-        &mut self,
-        next: SnapshotState,
-        reason: Reason,
-        now: Timestamp,
-    ) -> Result<(), IllegalTransition<SnapshotState>> {
-        if !self.state.may_become(next) {
-            return Err(IllegalTransition { id: self.id.to_string(), from: self.state, to: next });
-        }
-        self.state = next;
-        self.reason = reason;
-        self.updated_at = now;
-        Ok(())
     }
 }
 

@@ -9,8 +9,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Config, ControlPlane, Guard, HostRegistration, Inner, SecretKeeper, events::EventHub, fleet::Fleet,
-    locks::Locks, reconcile::SHORTEST_PERIOD, record, tasks::Tasks,
+    Config, ControlPlane, Guard, HostRegistration, Inner, ReconcileWatcher, SecretKeeper, events::EventHub,
+    fleet::Fleet, locks::Locks, reconcile::SHORTEST_PERIOD, record, tasks::Tasks,
 };
 use crate::{
     Error, Result,
@@ -39,6 +39,7 @@ pub struct Builder {
     secrets: Option<Arc<dyn SecretKeeper>>,
     connectors: BTreeMap<String, Arc<dyn Connector>>,
     default_host: Option<HostRegistration>,
+    watcher: Option<Arc<dyn ReconcileWatcher>>,
 }
 
 impl Default for Builder {
@@ -58,6 +59,7 @@ impl Default for Builder {
             secrets: None,
             connectors,
             default_host: None,
+            watcher: None,
         }
     }
 }
@@ -91,6 +93,12 @@ impl Builder {
     /// Drives hosts whose URL has this scheme with this connector.
     pub fn connector(mut self, scheme: &str, connector: Arc<dyn Connector>) -> Self {
         self.connectors.insert(scheme.to_owned(), connector);
+        self
+    }
+
+    /// Tells `watcher` of every look at a host.
+    pub fn watch_reconcile(mut self, watcher: Arc<dyn ReconcileWatcher>) -> Self {
+        self.watcher = Some(watcher);
         self
     }
 
@@ -135,6 +143,7 @@ impl Builder {
             locks: Locks::default(),
             closed: Mutex::default(),
             tasks: Tasks::new(),
+            watcher: self.watcher,
         });
         let orchestrator =
             ControlPlane { inner: Arc::clone(&inner), _guard: Arc::new(Guard(Arc::clone(&inner))) };

@@ -19,6 +19,8 @@ use crate::{
 const EXEC_DEFAULT: Duration = Duration::from_secs(60);
 /// The longest that a command may take.
 const EXEC_LONGEST: Duration = Duration::from_secs(600);
+/// The most bytes of a secret.
+const LONGEST_SECRET: usize = 64 * 1024;
 /// The most bytes of one uploaded file.
 const UPLOAD_MOST: usize = 48 * 1024 * 1024;
 
@@ -114,7 +116,8 @@ impl ControlPlane {
         let (limit, most) = (self.inner.config.timeouts.query, self.inner.config.log_bytes);
         let bytes = match self
             .inner
-            .call(host, Verb::Logs, vm.as_str(), limit, provider.logs(vm, source, most))
+            // More than is told, so that a secret at the cut is whole when it is looked for.
+            .call(host, Verb::Logs, vm.as_str(), limit, provider.logs(vm, source, most + LONGEST_SECRET))
             .await
         {
             // The VM is not there yet.

@@ -88,10 +88,9 @@ impl Inner {
                 let inner = Arc::clone(self);
                 readings.spawn(async move { inner.read_verdict(&environment).await });
             }
-            match readings.join_next().await {
-                None => return Ok(()),
-                // A verdict that cannot be noted is read again in the next round.
-                Some(_) => {}
+            // A verdict that cannot be noted is read again in the next round.
+            if readings.join_next().await.is_none() {
+                return Ok(());
             }
         }
     }

@@ -189,8 +189,8 @@ impl Inner {
     /// Refuses a host that tells VMs apart by their names alone when it has one under our prefix that is not ours:
     /// another control plane uses the same prefix there, and each would take the other's VMs for its own.
     async fn check_sole_owner(&self, id: &HostId, provider: &dyn Provider) -> Result<()> {
-        if self.config.owner.is_some() {
-            // Whoever names an owner vouches that all VMs under the prefix are theirs.
+        if self.config.readopt {
+            // A memory that forgets cannot know them; whoever named its owner vouches that they are theirs.
             return Ok(());
         }
         let limit = self.config.timeouts.query;
@@ -209,7 +209,7 @@ impl Inner {
         let text = format!(
             "the agent of this host keeps no owner tags, and it has {count} VMs under the prefix {prefix} that this \
              control plane does not know, such as {first}: another control plane may own them. Use another prefix, \
-             remove those VMs, or name the owner (FUSE_OWNER_ID) if they are yours"
+             remove those VMs, or, where the state is in memory, name the owner that they belong to (FUSE_OWNER_ID)"
         );
         Err(Error::invalid("url", text))
     }

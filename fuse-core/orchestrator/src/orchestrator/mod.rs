@@ -35,6 +35,7 @@ mod services;
 mod snapshots;
 mod tasks;
 mod vault;
+mod watcher;
 
 use std::{
     collections::BTreeMap,
@@ -64,6 +65,7 @@ pub use once::{Once, OnceAnswer};
 pub(crate) use provision::boot_failure;
 pub use reconcile::HostReport;
 pub use vault::SecretKeeper;
+pub use watcher::{Look, ReconcileWatcher};
 
 use change::Change;
 use events::EventHub;
@@ -126,6 +128,7 @@ struct Inner {
     /// Why this orchestrator does not act any more.
     closed: Mutex<Option<String>>,
     tasks: Tasks,
+    watcher: Option<Arc<dyn ReconcileWatcher>>,
 }
 
 impl Inner {

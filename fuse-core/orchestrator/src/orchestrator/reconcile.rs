@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
 
-use super::{ControlPlane, Inner, boot::Boot, change::Change, state_event, tasks::Work};
+use super::{ControlPlane, Inner, Look, boot::Boot, change::Change, state_event, tasks::Work};
 use crate::{
     Error, RecordKind, Result,
     model::{
@@ -10,7 +10,7 @@ use crate::{
         Reason, ReasonCode, Subject, Timestamp,
     },
     provider::Verb,
-    reconcile::{Action, EnvironmentFacts, Facts, Listing, Plan, plan},
+    reconcile::{Action, EnvironmentFacts, Facts, Listing, Plan, Sightings, Suspicion, plan},
 };
 
 /// What one look at a host came to.
@@ -196,6 +196,7 @@ impl Inner {
     /// Asks a host and makes the plan.
     async fn plan(self: &Arc<Self>, id: &HostId) -> Result<(Plan, Listing)> {
         let provider = self.provider(id)?;
+        let began = tokio::time::Instant::now();
         let asked_at = self.now();
         let limit = self.config.timeouts.query;
         let call = provider.list(&self.owner, &self.config.prefix);
@@ -230,6 +231,7 @@ impl Inner {
             readopt: self.config.readopt,
             now,
         });
+        self.tell_watcher(id, began, &listing, &sightings, &plan);
         if let Some(entry) = fleet.hosts.get_mut(id) {
             entry.sightings = plan.sightings.clone();
             if matches!(listing, Listing::Answered { .. }) {
@@ -237,6 +239,24 @@ impl Inner {
             }
         }
         Ok((plan, listing))
+    }
+
+    fn tell_watcher(
+        &self,
+        host: &HostId,
+        began: tokio::time::Instant,
+        listing: &Listing,
+        before: &Sightings,
+        plan: &Plan,
+    ) {
+        let Some(watcher) = &self.watcher else { return };
+        let newly = |what| plan.sightings.suspected(what).filter(|vm| !before.suspects(what, vm)).count();
+        let vms = match listing {
+            Listing::Answered { vms, .. } => Some(vms.len().saturating_sub(plan.foreign)),
+            Listing::Silent { .. } => None,
+        };
+        let (newly_stuck, newly_idle) = (newly(Suspicion::Expired), newly(Suspicion::Idle));
+        watcher.looked(host, &Look { took: began.elapsed(), vms, newly_stuck, newly_idle });
     }
 
     async fn act(self: &Arc<Self>, host: &HostId, action: Action) -> Result<()> {

@@ -43,6 +43,17 @@ pub struct Sightings {
 }
 
 impl Sightings {
+    /// The VMs of which this is suspected.
+    pub fn suspected(&self, what: Suspicion) -> impl Iterator<Item = &VmName> {
+        self.seen.keys().filter(move |(kind, _)| *kind == what).map(|(_, vm)| vm)
+    }
+
+    /// Whether this is suspected of `vm`.
+    #[must_use]
+    pub fn suspects(&self, what: Suspicion, vm: &VmName) -> bool {
+        self.seen.contains_key(&(what, vm.clone()))
+    }
+
     /// The sighting of a suspicion that is seen now.
     pub(super) fn seen_again(
         &self,

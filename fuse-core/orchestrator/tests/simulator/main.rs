@@ -6,7 +6,8 @@
 //! After every step the invariants are checked; at the end everything calms down and must come to rest.
 //!
 //! A failing seed prints itself. `FUSE_SIM_SEED=<seed> cargo test --test simulator -- --nocapture` replays it exactly,
-//! with a trace. `FUSE_SIM_SEEDS=<count>` sets how many seeds run.
+//! with a trace. `FUSE_SIM_SEEDS=<count>` and `FUSE_SIM_LARGE=<count>` set how many seeds of small and of large fleets run
+//! (10,000 and 20); both want a control plane that is optimised, as `tests/run.sh` builds it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub, reason = "tests")]
 
 mod host;
@@ -62,7 +63,7 @@ fn small_fleets_keep_every_promise() {
         assert!(result.is_ok(), "{}", result.unwrap_err());
         return;
     }
-    run_all(count("FUSE_SIM_FIRST", 1), count("FUSE_SIM_SEEDS", 300), SMALL);
+    run_all(count("FUSE_SIM_FIRST", 1), count("FUSE_SIM_SEEDS", 10_000), SMALL);
 }
 
 #[test]
@@ -70,7 +71,7 @@ fn large_fleets_keep_every_promise() {
     if std::env::var("FUSE_SIM_SEED").is_ok() {
         return;
     }
-    run_all(1, count("FUSE_SIM_LARGE", 1), LARGE);
+    run_all(1, count("FUSE_SIM_LARGE", 20), LARGE);
 }
 
 #[test]

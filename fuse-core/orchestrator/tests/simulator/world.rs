@@ -10,8 +10,8 @@ use fuse_orchestrator::{
     Config, ControlPlane, Delivery, Error, HostRegistration, Removal,
     model::{
         Capacity, Clock, Environment, EnvironmentFilter, EnvironmentId, EnvironmentState, Event, ForkRequest,
-        Host, HostId, ProvisionRequest, SnapshotId, SnapshotRequest, SnapshotState, Subject, TaskId,
-        Timestamp, VmName,
+        Host, HostId, Observed, ProvisionRequest, SnapshotId, SnapshotRequest, SnapshotState, Subject,
+        TaskId, Timestamp, VmName,
     },
     provider::{
         ProviderErrorKind, Verb,
@@ -47,6 +47,13 @@ impl Clock for SimClock {
     fn now(&self) -> Timestamp {
         self.wall.after(self.start.elapsed())
     }
+}
+
+/// The part of a record that says whether it stands for a VM.
+#[derive(serde::Deserialize)]
+struct Stands {
+    vm: VmName,
+    state: EnvironmentState,
 }
 
 /// What clients were promised.
@@ -399,7 +406,7 @@ impl World {
         let number = self.rng.below(self.hosts.len() as u64) as usize;
         let name = self.hosts[number].name.clone();
         let id = HostId::new(&name).unwrap();
-        let choice = self.rng.below(4);
+        let choice = self.rng.below(5);
         self.note(|| format!("operator {choice} on {name}"));
         let fuse = self.fuse.clone();
         self.clients.spawn(async move {
@@ -407,6 +414,7 @@ impl World {
                 0 => fuse.cordon(&id).await,
                 1 => fuse.uncordon(&id).await,
                 2 => register(&fuse, &name).await.map(drop),
+                3 => fuse.drain_host(&id, Some(Duration::from_secs(60))).await.map(drop),
                 _ => match fuse.remove_host(&id, Removal::Empty).await {
                     Ok(()) => register(&fuse, &name).await.map(drop),
                     error => error,
@@ -434,6 +442,7 @@ impl World {
             return Ok(());
         }
         self.check_capacity()?;
+        self.check_observed()?;
         self.check_promises()
     }
 
@@ -482,8 +491,8 @@ impl World {
                 let Some(id) = made_for else { continue };
                 let environment = self.store.get(Kind::Environment, id.as_str()).await.unwrap();
                 let stands = environment.is_some_and(|record| {
-                    let environment: Environment = serde_json::from_slice(&record.body).unwrap();
-                    environment.vm == vm && !environment.state.is_ended()
+                    let stands: Stands = serde_json::from_slice(&record.body).unwrap();
+                    stands.vm == vm && !stands.state.is_ended()
                 });
                 if !stands && self.store.get(Kind::Teardown, vm.as_str()).await.unwrap().is_none() {
                     return Err(format!("{vm} runs on {} and no record stands for it", host.name));
@@ -508,6 +517,21 @@ impl World {
             let most = host.capacity;
             if taken.cpus > most.cpus || taken.ram_mb > most.ram_mb || taken.vm_count > most.vm_count {
                 return Err(format!("{} has {taken} taken and is {most} large", host.id));
+            }
+        }
+        Ok(())
+    }
+
+    /// A VM that is there was there since it was made: only a listing from before could show it missing, and such a listing
+    /// does not count.
+    fn check_observed(&self) -> Result<(), String> {
+        let missing = environments(&self.fuse, None).into_iter().filter(|it| {
+            it.observed == Observed::Missing && it.state == EnvironmentState::Running && it.boots == 1
+        });
+        for environment in missing {
+            let host = self.hosts.iter().find(|host| host.name == environment.host_id.as_str());
+            if host.is_some_and(|host| host.stub.vms().contains(&environment.vm)) {
+                return Err(format!("{} is there and is shown as missing", environment.vm));
             }
         }
         Ok(())
@@ -574,7 +598,7 @@ impl World {
         for environment in environments(&self.fuse, None) {
             if environment.state != EnvironmentState::Running {
                 open.push(format!("{} is {} ({})", environment.id, environment.state, environment.reason));
-            } else if environment.observed != fuse_orchestrator::model::Observed::Present {
+            } else if environment.observed != Observed::Present {
                 open.push(format!("{} is {:?}", environment.id, environment.observed));
             }
         }

@@ -4,7 +4,7 @@
 
 mod machine;
 
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use fuse_guest_protocol::{
     ErrorCode,
@@ -38,8 +38,11 @@ async fn a_guest_boots_works_is_snapshotted_and_its_clones_differ() {
     terminal(&client).await;
     machine_verbs(&client).await;
 
+    round_trips(&client).await;
     let upload = Upload { path: "/root/mark".into(), mode: 0o644, size: None };
+    let began = Instant::now();
     client.upload_bytes(&upload, &vec![b'x'; 3_000_000]).await.unwrap();
+    println!("upload of 3 MB over virtio-serial, TCG: {:?}", began.elapsed());
     let command = "n=0; while :; do n=$((n+1)); echo $n > /run/count; sleep 0.02; done";
     let start = StartWorkload { command: Some(command.into()), ..StartWorkload::default() };
     client.call(&start).await.unwrap();
@@ -90,6 +93,7 @@ async fn a_guest_boots_works_is_snapshotted_and_its_clones_differ() {
         assert_eq!(lines[6], "0", "what the parent's host had asked for has ended");
         assert_eq!(client.call(&WorkloadStatus {}).await.unwrap().state, WorkloadState::Running);
         identities.push((lines[1].to_owned(), lines[2].to_owned()));
+        standard_drain(&client).await;
         clone.ends_by(client, PowerOff::Reboot).await;
     }
     assert_ne!(identities[0].0, identities[1].0, "machine ids");
@@ -130,6 +134,35 @@ fn disk(directory: &std::path::Path) -> Option<std::path::PathBuf> {
         return machine::skipped("cpio and mke2fs made no disk");
     }
     Some(disk)
+}
+
+/// The drain command of an environment that names none, as the orchestrator sends it: it ends the workload, and the agent
+/// that carries it stays.
+async fn standard_drain(client: &fuse_guest_protocol::client::Client) {
+    let line = "systemctl stop fused 2>/dev/null || pkill -TERM fused";
+    let output = client.exec_collect(&Exec::shell(line), 1000).await.unwrap();
+    assert_eq!(output.result.exit_code, 0, "{output:?}");
+    let began = Instant::now();
+    while client.call(&WorkloadStatus {}).await.unwrap().state != WorkloadState::Exited {
+        assert!(began.elapsed() < LONG, "the workload goes on");
+    }
+}
+
+/// Shows what a request costs; nothing is asserted, since the machine is emulated and shared.
+async fn round_trips(client: &fuse_guest_protocol::client::Client) {
+    let mut pings = Vec::new();
+    let mut execs = Vec::new();
+    for _ in 0..21 {
+        let began = Instant::now();
+        client.ping().await.unwrap();
+        pings.push(began.elapsed());
+        let began = Instant::now();
+        client.exec_collect(&Exec::argv(["true"]), 10).await.unwrap();
+        execs.push(began.elapsed());
+    }
+    pings.sort();
+    execs.sort();
+    println!("virtio-serial, TCG, medians of 21: ping {:?}, exec of `true` {:?}", pings[10], execs[10]);
 }
 
 async fn orphans_are_reaped(client: &fuse_guest_protocol::client::Client) {

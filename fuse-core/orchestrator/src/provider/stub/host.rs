@@ -111,6 +111,13 @@ impl StubHost {
         state.vms.insert(vm.clone(), StubVm::new(owner.clone(), Resources::default(), Files::new()));
     }
 
+    /// Adds to the log of the agent of a VM, as its workload would.
+    pub fn say(&self, vm: &VmName, text: &[u8]) {
+        if let Some(guest) = self.lock().vms.get_mut(vm) {
+            guest.agent_log.extend_from_slice(text);
+        }
+    }
+
     /// The names of its VMs.
     #[must_use]
     pub fn vms(&self) -> Vec<VmName> {

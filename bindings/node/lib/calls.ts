@@ -1,0 +1,79 @@
+import { orchestratorError } from "./errors";
+import { native, type Done, type NativePending, type NativePlane, type NativeStream } from "./native";
+
+/** Ends a call from outside: the promise is rejected with the signal's reason, and the control plane finishes what it began. */
+export interface CallOptions {
+  signal?: AbortSignal;
+}
+
+/** A call as a promise. @internal */
+export function promised(begin: (done: Done) => NativePending | void, signal?: AbortSignal): Promise<string | null> {
+  return new Promise((resolve, reject) => {
+    signal?.throwIfAborted();
+    let pending: NativePending | void = undefined;
+    const abort = (): void => {
+      pending?.cancel();
+      reject(signal?.reason);
+    };
+    const done: Done = (ok, text) => {
+      signal?.removeEventListener("abort", abort);
+      if (ok) resolve(text);
+      else reject(orchestratorError(text ?? ""));
+    };
+    signal?.addEventListener("abort", abort, { once: true });
+    try {
+      pending = begin(done);
+    } catch (thrown) {
+      signal?.removeEventListener("abort", abort);
+      reject(orchestratorError((thrown as Error).message));
+    }
+  });
+}
+
+/** Calls of an orchestrator by name. @internal */
+export class Calls {
+  readonly #plane: NativePlane;
+
+  private constructor(plane: NativePlane) {
+    this.#plane = plane;
+  }
+
+  static async open(kind: "in_memory" | "open" | "connect", where: string, token: string | null): Promise<Calls> {
+    const number = await promised((done) => native.nativeOpenPlane(kind, where, token, done));
+    return new Calls(new native.NativePlane(Number(number)));
+  }
+
+  // eslint-disable-next-line @typescript-eslint/no-explicit-any
+  async call(name: string, args: Record<string, unknown>, options?: CallOptions): Promise<any> {
+    const text = JSON.stringify(args);
+    const answer = await promised((done) => this.#plane.begin(name, text, done), options?.signal);
+    return answer ? JSON.parse(answer) : undefined;
+  }
+
+  async upload(id: string, path: string, mode: number, content: Uint8Array, options?: CallOptions): Promise<void> {
+    await promised((done) => this.#plane.beginUpload(id, path, mode, content, done), options?.signal);
+  }
+
+  /** The pieces of a stream, until it or the signal ends; what begins it is asked first. */
+  async *stream(name: string, args: Record<string, unknown>, options?: CallOptions): AsyncGenerator<string, void, void> {
+    const { signal } = options ?? {};
+    let stream: NativeStream;
+    try {
+      stream = this.#plane.stream(name, JSON.stringify(args));
+    } catch (thrown) {
+      throw orchestratorError((thrown as Error).message);
+    }
+    for (;;) {
+      const piece = await promised((done) => stream.begin(done), signal).catch((error: unknown) => {
+        if (signal?.aborted && error === signal.reason) return null;
+        throw error;
+      });
+      if (piece === null) return;
+      yield piece;
+    }
+  }
+
+  async close(): Promise<void> {
+    await promised((done) => this.#plane.close(done));
+  }
+}

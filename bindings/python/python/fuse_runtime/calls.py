@@ -1,0 +1,155 @@
+"""How calls of the orchestrator are made: waiting, or awaited."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ._fuse import Pending, Plane, Stream
+from .errors import orchestrator_error
+
+__all__ = ["AsyncCalls", "AsyncPieces", "Calls", "Pieces", "body_of"]
+
+
+def body_of(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """A request body: files may be bytes or text, and the manifest an object."""
+    body = {name: value for name, value in fields.items() if value is not None}
+    if "files" in body:
+        coded = {path: _base64(content) for path, content in body["files"].items()}
+        body["files"] = coded
+    if "manifest" in body:
+        body["manifest_inline"] = _base64(json.dumps(body.pop("manifest")))
+    return body
+
+
+def _base64(content: str | bytes) -> str:
+    return base64.b64encode(content.encode() if isinstance(content, str) else content).decode()
+
+
+def _read(text: str | None) -> Any:
+    return json.loads(text) if text else None
+
+
+class Calls:
+    """Calls that wait, with the interpreter lock released; Ctrl-C ends the wait."""
+
+    def __init__(self, plane: Plane) -> None:
+        self._plane = plane
+
+    def call(self, name: str, **arguments: Any) -> Any:
+        return _read(self._plane.call(name, json.dumps(arguments)))
+
+    def upload(self, id: str, path: str, mode: int, content: bytes) -> None:
+        self._plane.upload(id, path, mode, content)
+
+    def stream(self, name: str, **arguments: Any) -> Pieces:
+        return Pieces(self._plane.stream(name, json.dumps(arguments)))
+
+    def close(self) -> None:
+        self._plane.close()
+
+    @classmethod
+    def in_memory(cls) -> Calls:
+        return cls(Plane.in_memory())
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Calls:
+        return cls(Plane.open(path))
+
+    @classmethod
+    def connect(cls, url: str, token: str | None) -> Calls:
+        return cls(Plane.connect(url, token))
+
+
+class Pieces:
+    """A stream, piece by piece."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+
+    def __iter__(self) -> Pieces:
+        return self
+
+    def __next__(self) -> str:
+        piece = self._stream.next()
+        if piece is None:
+            raise StopIteration
+        return piece
+
+
+async def _awaited(begin: Callable[[Callable[[bool, str | None], None]], Pending]) -> str | None:
+    """Begins a call and waits for it on the running event loop. Cancelling abandons the call."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[str | None] = loop.create_future()
+
+    def finish(ok: bool, text: str | None) -> None:
+        if future.done():
+            return
+        if ok:
+            future.set_result(text)
+        else:
+            future.set_exception(orchestrator_error(text or ""))
+
+    def done(ok: bool, text: str | None) -> None:
+        try:
+            loop.call_soon_threadsafe(finish, ok, text)
+        except RuntimeError:
+            pass  # the loop was closed: nobody waits any more
+
+    pending = begin(done)
+    try:
+        return await future
+    finally:
+        pending.cancel()
+
+
+class AsyncCalls:
+    """Calls that are awaited."""
+
+    def __init__(self, plane: Plane) -> None:
+        self._plane = plane
+
+    async def call(self, name: str, **arguments: Any) -> Any:
+        text = json.dumps(arguments)
+        return _read(await _awaited(lambda done: self._plane.begin(name, text, done)))
+
+    async def upload(self, id: str, path: str, mode: int, content: bytes) -> None:
+        await _awaited(lambda done: self._plane.begin_upload(id, path, mode, content, done))
+
+    async def stream(self, name: str, **arguments: Any) -> AsyncPieces:
+        return AsyncPieces(self._plane.stream(name, json.dumps(arguments)))
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._plane.close)
+
+    @classmethod
+    async def in_memory(cls) -> AsyncCalls:
+        return cls(await asyncio.to_thread(Plane.in_memory))
+
+    @classmethod
+    async def open(cls, path: str | os.PathLike[str]) -> AsyncCalls:
+        return cls(await asyncio.to_thread(Plane.open, path))
+
+    @classmethod
+    async def connect(cls, url: str, token: str | None) -> AsyncCalls:
+        return cls(await asyncio.to_thread(Plane.connect, url, token))
+
+
+class AsyncPieces:
+    """A stream, piece by piece, awaited."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+
+    def __aiter__(self) -> AsyncPieces:
+        return self
+
+    async def __anext__(self) -> str:
+        piece = await _awaited(self._stream.begin)
+        if piece is None:
+            raise StopAsyncIteration
+        return piece

@@ -1,0 +1,205 @@
+//! The orchestrator: calls by name, that wait (and mind Ctrl-C) or tell a callable when they are done.
+
+use std::future::Future;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use fuse_calls::body;
+use fuse_orchestrator::Error;
+use pyo3::prelude::*;
+use tokio::task::AbortHandle;
+
+/// A wait looks this often whether Ctrl-C was pressed.
+const SIGNALS_EVERY: Duration = Duration::from_millis(50);
+
+/// An orchestrator's calls by name.
+#[pyclass(frozen, module = "fuse_runtime")]
+pub(crate) struct Plane {
+    plane: Arc<fuse_calls::Plane>,
+    born: u64,
+}
+
+/// A call under way.
+#[pyclass(frozen, module = "fuse_runtime")]
+pub(crate) struct Pending(AbortHandle);
+
+/// A stream under way.
+#[pyclass(frozen, module = "fuse_runtime")]
+pub(crate) struct Stream {
+    plane: Py<Plane>,
+    stream: fuse_calls::Stream,
+}
+
+fn raise(py: Python<'_>, error: &Error) -> PyErr {
+    let made = py.import("fuse_runtime.errors").and_then(|m| m.getattr("orchestrator_error"));
+    match made.and_then(|make| make.call1((body(error),))) {
+        Ok(value) => PyErr::from_value(value),
+        Err(e) => e,
+    }
+}
+
+fn tell(done: &Py<PyAny>, ended: Result<Option<String>, Error>) {
+    // Nobody is there to be told when the interpreter is going away.
+    Python::try_attach(|py| {
+        let told = match ended {
+            Ok(answer) => done.call1(py, (true, answer)),
+            Err(error) => done.call1(py, (false, body(&error))),
+        };
+        if let Err(e) = told {
+            e.write_unraisable(py, None);
+        }
+    });
+}
+
+impl Plane {
+    fn opened(
+        py: Python<'_>,
+        open: impl FnOnce() -> fuse_orchestrator::Result<fuse_calls::Plane> + Send,
+    ) -> PyResult<Self> {
+        let plane = py.detach(open).map_err(|e| raise(py, &e))?;
+        Ok(Self { plane: Arc::new(plane), born: crate::fork::generation() })
+    }
+
+    fn may(&self, py: Python<'_>) -> PyResult<()> {
+        if self.born == crate::fork::generation() {
+            return Ok(());
+        }
+        let why = "its threads stayed in the process that made it; open another one in the child".to_owned();
+        Err(raise(py, &Error::Closed { why }))
+    }
+
+    /// Makes a call and waits; Ctrl-C abandons it (the control plane finishes what it began).
+    fn wait<T: Send + 'static>(
+        &self,
+        py: Python<'_>,
+        call: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> PyResult<T> {
+        self.may(py)?;
+        let (sender, receiver) = channel();
+        let done = move |ended| {
+            // The receiver is gone when Ctrl-C came first.
+            let _ = sender.send(ended);
+        };
+        let pending = self.plane.begin(call, done).map_err(|e| raise(py, &e))?;
+        let receiver = Mutex::new(receiver);
+        loop {
+            let ended = py.detach(|| {
+                let receiver = receiver.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                receiver.recv_timeout(SIGNALS_EVERY)
+            });
+            match ended {
+                Ok(ended) => return ended.map_err(|e| raise(py, &e)),
+                Err(RecvTimeoutError::Disconnected) => {
+                    let why = "it was closed while the call was under way".to_owned();
+                    return Err(raise(py, &Error::Closed { why }));
+                }
+                Err(RecvTimeoutError::Timeout) => py.check_signals().inspect_err(|_| pending.abort())?,
+            }
+        }
+    }
+}
+
+impl Drop for Plane {
+    #[allow(clippy::mem_forget, reason = "its threads stayed in the parent: there is nobody to join")]
+    fn drop(&mut self) {
+        if self.born != crate::fork::generation() {
+            std::mem::forget(Arc::clone(&self.plane));
+        }
+    }
+}
+
+#[pymethods]
+impl Plane {
+    /// One whose state ends with the program.
+    #[staticmethod]
+    fn in_memory(py: Python<'_>) -> PyResult<Self> {
+        Self::opened(py, fuse_calls::Plane::in_memory)
+    }
+
+    /// One whose state is in a directory.
+    #[staticmethod]
+    fn open(py: Python<'_>, path: std::path::PathBuf) -> PyResult<Self> {
+        Self::opened(py, move || fuse_calls::Plane::open(&path.to_string_lossy()))
+    }
+
+    /// One behind the REST API.
+    #[staticmethod]
+    fn connect(py: Python<'_>, url: String, token: Option<String>) -> PyResult<Self> {
+        Self::opened(py, move || fuse_calls::Plane::connect(&url, token))
+    }
+
+    /// Makes a call and waits for its answer.
+    fn call(&self, py: Python<'_>, name: &str, arguments: String) -> PyResult<String> {
+        self.wait(py, self.plane.call(name, arguments))
+    }
+
+    /// Begins a call; `done` is called with whether it succeeded and the answer or the error, on another thread.
+    fn begin(&self, py: Python<'_>, name: &str, arguments: String, done: Py<PyAny>) -> PyResult<Pending> {
+        self.may(py)?;
+        let call = self.plane.call(name, arguments);
+        let begun = self.plane.begin(call, move |ended| tell(&done, ended.map(Some)));
+        begun.map(Pending).map_err(|e| raise(py, &e))
+    }
+
+    /// Writes a file and waits.
+    fn upload(&self, py: Python<'_>, id: &str, path: &str, mode: u32, content: Vec<u8>) -> PyResult<String> {
+        self.wait(py, self.plane.upload(id, path, mode, content))
+    }
+
+    /// Begins to write a file.
+    fn begin_upload(
+        &self,
+        py: Python<'_>,
+        id: &str,
+        path: &str,
+        mode: u32,
+        content: Vec<u8>,
+        done: Py<PyAny>,
+    ) -> PyResult<Pending> {
+        self.may(py)?;
+        let call = self.plane.upload(id, path, mode, content);
+        let begun = self.plane.begin(call, move |ended| tell(&done, ended.map(Some)));
+        begun.map(Pending).map_err(|e| raise(py, &e))
+    }
+
+    /// Opens a stream.
+    fn stream(slf: &Bound<'_, Self>, name: &str, arguments: &str) -> PyResult<Stream> {
+        let py = slf.py();
+        let this = slf.get();
+        this.may(py)?;
+        let stream = py.detach(|| this.plane.stream(name, arguments)).map_err(|e| raise(py, &e))?;
+        Ok(Stream { plane: slf.clone().unbind(), stream })
+    }
+
+    /// Ends the work of a control plane in this process.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        self.may(py)?;
+        py.detach(|| self.plane.close()).map_err(|e| raise(py, &e))
+    }
+}
+
+#[pymethods]
+impl Pending {
+    /// Abandons the call; the control plane finishes what it began.
+    fn cancel(&self) {
+        self.0.abort();
+    }
+}
+
+#[pymethods]
+impl Stream {
+    /// Waits for the next piece; None at the end.
+    fn next(&self, py: Python<'_>) -> PyResult<Option<String>> {
+        self.plane.get().wait(py, self.stream.clone().next())
+    }
+
+    /// Begins to wait for the next piece.
+    fn begin(&self, py: Python<'_>, done: Py<PyAny>) -> PyResult<Pending> {
+        let plane = self.plane.get();
+        plane.may(py)?;
+        let next = self.stream.clone().next();
+        let begun = plane.plane.begin(next, move |ended| tell(&done, ended));
+        begun.map(Pending).map_err(|e| raise(py, &e))
+    }
+}

@@ -1,0 +1,96 @@
+#!/usr/bin/env bash
+# The Python and Node packages: packed from what the workspace's build made, installed where nothing else is, tested there.
+# usage: tests/bindings.sh FOLDER-WITH-THE-LIBRARIES     such as target/debug/deps, after `cargo test --workspace`
+set -euo pipefail
+cd "$(dirname "$0")/.."
+root=$PWD
+target=${CARGO_TARGET_DIR:-$root/target}
+libraries=${1:-$target/debug/deps}
+# Where the program is built too, the orchestrator is tested behind the REST API as well.
+if [ -x "$libraries/../fuse" ]; then
+    export FUSE_PROGRAM=$libraries/../fuse
+fi
+work=$target/bindings
+mkdir -p "$work"
+
+# shellcheck source=bindings/tools.sh
+source bindings/tools.sh
+echo "bindings: $(python3 --version), Node $(node --version)"
+
+dist=$work/dist
+rm -rf "$dist"
+pack "$libraries" "$dist"
+
+echo "bindings: the wheel in an empty environment"
+python3 -m venv --clear "$work/empty"
+"$work/empty/bin/pip" install --quiet --disable-pip-version-check --no-index "$dist"/*.whl
+python3 tests/readme-snippet.py bindings/python/README.md code > "$work/readme.py"
+(cd "$work" && empty/bin/python readme.py) | diff - <(python3 tests/readme-snippet.py bindings/python/README.md output)
+
+echo "bindings: the tarball in an empty project"
+rm -rf "$work/project"
+mkdir "$work/project"
+python3 tests/readme-snippet.py bindings/node/README.md code > "$work/project/readme.mjs"
+(
+    cd "$work/project"
+    npm init --yes --silent >/dev/null
+    npm install --silent --no-audit --no-fund --offline "$dist"/*.tgz
+    node readme.mjs
+) | diff - <(python3 tests/readme-snippet.py bindings/node/README.md output)
+
+echo "bindings: the Python package, its types and its documentation"
+"$tools/bin/pip" install --quiet --disable-pip-version-check --no-index --force-reinstall "$dist"/*.whl
+(
+    cd bindings/python
+    python3 make_async.py --check
+    # The sources are not on the path: what is tested is what was installed.
+    "$tools/bin/pytest" --quiet tests --pyargs fuse_runtime
+    "$tools/bin/mypy" --no-incremental
+    "$tools/bin/mypy" --no-incremental --strict tests/typing_check.py
+    "$tools/bin/python" -m mypy.stubtest fuse_runtime._fuse
+    "$tools/bin/pyright" --pythonpath "$tools/bin/python"
+)
+
+echo "bindings: the Node package"
+(
+    cd bindings/node
+    # Tests import the package by its name: the one that was packed.
+    rm -rf node_modules/fuse-runtime
+    ln -s "$work/project/node_modules/fuse-runtime" node_modules/fuse-runtime
+    node --expose-gc --test --test-reporter=dot test/*.test.mjs
+)
+
+echo "bindings: the examples, compared with those in Rust"
+ln -sfn "$work/project/node_modules" examples/node_modules
+for example in camera_compress camera_filter_compress; do
+    for language in python node; do
+        out=$work/examples/$example-$language
+        rm -rf "$out"
+        mkdir -p "$out"
+        case $language in
+        python) "$tools/bin/python" "examples/$example/python/$example.py" "$out" >"$out.log" ;;
+        node) node "examples/$example/node/$example.mjs" "$out" >"$out.log" ;;
+        esac
+        diff "examples/$example/expected.tsv" "$out/summary.tsv"
+    done
+done
+# The story of the sandbox: what the commands said, and the events; names of forks are made up by each run.
+story() { sed -E 's/(fork|snap)-[0-9a-f]+/\1/' | grep -E '^ ' ; }
+"$tools/bin/python" examples/sandbox/python/sandbox.py | story >"$work/examples/sandbox-python.txt"
+node examples/sandbox/node/sandbox.mjs | story >"$work/examples/sandbox-node.txt"
+diff "$work/examples/sandbox-python.txt" "$work/examples/sandbox-node.txt"
+for line in 'made at boot' 'changed later' 'of the fork' 'snapshot.restored' 'vm.forked' 'vm.drained' 'vm.removed'; do
+    grep -qF "$line" "$work/examples/sandbox-python.txt" || { echo "bindings: the sandbox did not say $line" >&2; exit 1; }
+done
+
+echo "bindings: the web services"
+(
+    cd examples/service/node
+    if ! cmp -s package-lock.json node_modules/.lock; then
+        npm ci --silent --no-audit --no-fund
+        cp package-lock.json node_modules/.lock
+    fi
+    rm -f node_modules/fuse-runtime
+    node --test --test-reporter=dot service.test.mjs
+)
+(cd examples/service/python && "$tools/bin/pytest" --quiet -p no:cacheprovider .)
