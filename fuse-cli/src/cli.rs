@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::completion::{Completion, Manual};
-use crate::fleet::{self, Reach};
+use crate::fleet::{self, Reach, format::Format};
 use crate::image;
 use crate::module;
 use crate::outcome::{EXIT_CODES, Outcome};
@@ -120,6 +120,24 @@ enum Command {
 }
 
 impl Cli {
+    /// Whether errors go to standard output as JSON too.
+    pub(crate) fn prints_json(&self) -> bool {
+        let reach = match &self.command {
+            Command::Environment { reach, .. }
+            | Command::Host { reach, .. }
+            | Command::Snapshot { reach, .. }
+            | Command::DeadLetter { reach, .. }
+            | Command::Event { reach, .. }
+            | Command::ApiKey { reach, .. }
+            | Command::Context { reach, .. }
+            | Command::Status { reach }
+            | Command::Metrics { reach } => reach,
+            Command::Connect(connect) => connect.reach(),
+            _ => return self.json,
+        };
+        reach.format(self.json) == Format::Json
+    }
+
     /// Does what was asked for.
     pub(crate) fn run(self) -> Outcome {
         match self.command {
@@ -167,12 +185,17 @@ mod tests {
     /// Every command explains its exit codes, and all but the groups show an example.
     #[test]
     fn every_command_has_help_with_examples() {
-        let cli = Cli::command();
-        let module = cli.find_subcommand("module").unwrap();
-        for command in module.get_subcommands() {
-            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-            assert!(help.contains("Examples:"), "{} has no example", command.get_name());
-            assert!(command.get_about().is_some());
+        fn check(command: &clap::Command) {
+            for command in command.get_subcommands() {
+                assert!(command.get_about().is_some(), "{} is not explained", command.get_name());
+                if command.has_subcommands() {
+                    check(command);
+                } else {
+                    let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+                    assert!(help.contains("Examples:"), "{} has no example", command.get_name());
+                }
+            }
         }
+        check(&Cli::command());
     }
 }

@@ -49,7 +49,7 @@ fn print_error(kind: &str, message: &str) {
 }
 
 fn run(cli: cli::Cli) -> ExitCode {
-    let json = cli.json;
+    let json = cli.prints_json();
     match cli.run() {
         Ok(verdict) => verdict.into(),
         Err(failure) => {

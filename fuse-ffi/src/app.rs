@@ -10,6 +10,7 @@ use crate::crossing::{self, Crossing, Out, Place};
 use crate::firewall;
 use crate::graveyard::{self, Shell};
 use crate::handle::{Exclusive, Failed, Handle, Head, KIND_APP, call, free_call, get};
+use crate::memory::Held;
 use crate::policy::fuse_policy_t;
 use crate::status::*;
 use crate::text::{ErrorBuffer, inline};
@@ -24,6 +25,8 @@ pub const FUSE_NAME_CAPACITY: usize = 72;
 pub struct fuse_app_t {
     head: Head,
     config: UnsafeCell<AppConfig>,
+    /// Last, so that it is given back after what it was for.
+    held: UnsafeCell<Held>,
 }
 
 // SAFETY: the head is the first field.
@@ -101,8 +104,9 @@ unsafe impl Crossing for fuse_app_module_t {
     const NAME: &'static str = "fuse_app_module_t";
 }
 
-fn make(config: AppConfig, out: &Place<*mut fuse_app_t>) {
-    let app = fuse_app_t { head: Head::new(KIND_APP), config: UnsafeCell::new(config) };
+fn make(config: AppConfig, held: Held, out: &Place<*mut fuse_app_t>) {
+    let (config, held) = (UnsafeCell::new(config), UnsafeCell::new(held));
+    let app = fuse_app_t { head: Head::new(KIND_APP), config, held };
     out.put(Box::into_raw(Box::new(app)));
 }
 
@@ -137,7 +141,7 @@ pub unsafe extern "C" fn fuse_app_from_json(
         free_call(ErrorBuffer::new(error, error_capacity), || {
             let json = crossing::text(json, length, "json")?;
             let out = Place::new(out, "out")?;
-            make(AppConfig::from_json(json)?, &out);
+            make(AppConfig::from_json(json)?, Held::take("the application", 0)?, &out);
             Ok(())
         })
     }
@@ -164,7 +168,8 @@ pub unsafe extern "C" fn fuse_app_from_binary(
         free_call(ErrorBuffer::new(error, error_capacity), || {
             let bytes = crossing::bytes(bytes, length, "bytes")?;
             let out = Place::new(out, "out")?;
-            make(AppConfig::from_binary(bytes)?, &out);
+            let held = Held::take("the application", AppConfig::binary_memory_bytes(bytes))?;
+            make(AppConfig::from_binary(bytes)?, held, &out);
             Ok(())
         })
     }
@@ -325,17 +330,24 @@ pub unsafe extern "C" fn fuse_app_set_artifact(
     artifact: *const u8,
     length: usize,
 ) -> fuse_status_t {
+    let mut held = None;
     // SAFETY: the caller's.
-    unsafe {
+    let status = unsafe {
         call(app, |app| {
             let artifact = crossing::bytes(artifact, length, "artifact")?;
             module(app, index)?;
+            held = Some(Held::take("the artifact", length as u64 + 128)?);
             if let Some(module) = app.modules.get_mut(index as usize) {
                 module.artifact = Some(artifact.to_vec());
             }
             Ok(FUSE_OK)
         })
+    };
+    if let Some(held) = held {
+        // SAFETY: the call has seen that the handle is open, and no call runs on it now.
+        unsafe { (*(*app).held.get()).absorb(held) };
     }
+    status
 }
 
 /// Closes an application. Runtimes that were made of it are not touched. NULL is allowed and does nothing.

@@ -34,6 +34,7 @@ mod flight;
 mod graveyard;
 mod hal;
 mod handle;
+mod memory;
 #[cfg(feature = "full")]
 mod orchestrator;
 mod platform;

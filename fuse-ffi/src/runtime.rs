@@ -15,6 +15,7 @@ use crate::crossing::{self, Crossing, Place};
 use crate::firewall;
 use crate::graveyard::{self, Shell};
 use crate::handle::{Exclusive, Failed, Handle, Head, KIND_RUNTIME, Refusal, free_call, get};
+use crate::memory::Held;
 use crate::platform::{HostPlatform, fuse_platform_t};
 use crate::status::*;
 use crate::text::ErrorBuffer;
@@ -142,7 +143,13 @@ impl fuse_runtime_config_t {
                 .into());
             }
             // SAFETY: the caller's.
-            unsafe { with_config(self.app, |app| Ok(app.application.clone())) }?
+            unsafe {
+                with_config(self.app, |app| {
+                    // For the time of the copy; the runtime sets memory aside for it after that.
+                    let _held = Held::take("the application", app.application.memory_bytes())?;
+                    Ok(app.application.clone())
+                })
+            }?
         };
         let mut config = RuntimeConfig::new(application);
         if self.stack_bytes_max != 0 {

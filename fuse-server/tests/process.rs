@@ -120,7 +120,7 @@ fn cycles() -> u32 {
 }
 
 /// What clients were promised.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Promises {
     /// Created (201) and not asked to go.
     there: BTreeSet<String>,
@@ -142,14 +142,14 @@ async fn work(address: SocketAddr, promises: Arc<Mutex<Promises>>, number: Arc<A
             continue;
         }
         let id = format!("fuse-t{task}");
-        if task % 7 == 0
+        if task.is_multiple_of(7)
             && let Some(reply) = ask(address, "POST", "/v1/api-keys", &[], None).await
             && reply.status == 201
         {
             let key = reply.json()["key"].as_str().expect("a key").to_owned();
             promises.lock().expect("promises").keys.insert(key);
         }
-        if task % 2 == 0 {
+        if task.is_multiple_of(2) {
             promises.lock().expect("promises").there.insert(id);
             continue;
         }
@@ -194,7 +194,8 @@ async fn killed_under_load(settings: &[(&str, &str)], cycles: u32) {
     let number = Arc::new(AtomicU64::new(0));
     for cycle in 0..cycles {
         let process = Process::start(settings).await;
-        check(process.address, &promises.lock().expect("promises")).await;
+        let so_far = promises.lock().expect("promises").clone();
+        check(process.address, &so_far).await;
         let workers: Vec<_> = (0..6)
             .map(|_| tokio::spawn(work(process.address, Arc::clone(&promises), Arc::clone(&number))))
             .collect();
@@ -205,7 +206,7 @@ async fn killed_under_load(settings: &[(&str, &str)], cycles: u32) {
         }
     }
     let process = Process::start(settings).await;
-    let promises = promises.lock().expect("promises");
+    let promises = promises.lock().expect("promises").clone();
     check(process.address, &promises).await;
     assert!(promises.there.len() + promises.gone.len() > cycles as usize, "there was hardly any load");
     process.kill().await;

@@ -66,6 +66,8 @@ for applet in $applets; do
     [ "$applet" = busybox ] || ln -s busybox "$root/bin/$applet"
 done
 [ -e "$root/bin/sh" ] || die "$busybox_package: this busybox has no shell"
+# Debian's busybox has no pkill, and drain commands want one.
+[ -e "$root/bin/pkill" ] || install -m 755 /dev/stdin "$root/bin/pkill" <<<$'#!/bin/sh\nexec killall "$@"'
 printf 'root:x:0:0:root:/root:/bin/sh\n' >"$root/etc/passwd"
 printf 'root:x:0:\ntty:x:5:\n' >"$root/etc/group"
 for module in "${modules[@]}"; do

@@ -74,8 +74,8 @@ else
     else
         need fakeroot fakeroot
         export work base fused overlay size here
-        export -f bake
-        fakeroot bash -c bake
+        # The shell that fakeroot is written in drops functions that are exported.
+        fakeroot bash -c "$(declare -f bake); bake"
     fi
     # The exit code of e2fsck counts: 0 is clean, anything else is not a root file system to boot from.
     e2fsck -fn "$work/rootfs.ext4" >/dev/null 2>&1 || die "the root file system that was made is not clean"

@@ -1,4 +1,5 @@
 //! The daemon: its process killed and started again, its door, and snapshots that move between two of them.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends where something is not as it must be")]
 
 mod common;
 
@@ -264,4 +265,80 @@ fn it_does_not_start_without_a_token_or_open_to_the_network() {
         .env("FC_AGENT_TOKEN", TOKEN)
         .output();
     assert!(!String::from_utf8_lossy(&help.unwrap().stdout).contains(TOKEN));
+}
+
+/// A fleet of two hosts, each with its daemon: one is lost and comes back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_control_plane_keeps_its_environments_through_the_loss_of_a_host() {
+    use fuse_orchestrator::{
+        ControlPlane, HostRegistration,
+        model::{Capacity, EnvironmentState, HostId, Liveness, ProvisionRequest, SnapshotRequest, TaskId},
+    };
+    const SOON: Duration = Duration::from_secs(120);
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    for dir in &dirs {
+        if prepare(dir.path()).await.is_none() {
+            return;
+        }
+    }
+    let first = Daemon::start(dirs[0].path(), TOKEN).await;
+    let second = Daemon::start(dirs[1].path(), OTHER).await;
+    let settings = fuse_orchestrator::Config {
+        reconcile_period: Some(Duration::from_millis(500)),
+        ..fuse_orchestrator::Config::default()
+    };
+    let fuse = ControlPlane::builder().config(settings).open().await.unwrap();
+    for (id, daemon) in [("one", &first), ("two", &second)] {
+        let registration = HostRegistration {
+            url: daemon.url.clone(),
+            token: Some(daemon.token.into()),
+            capacity: Capacity { vm_count: 8, ..Capacity::default() },
+            ..HostRegistration::default()
+        };
+        fuse.register_host(&HostId::new(id).unwrap(), registration).await.unwrap();
+    }
+    let mut made = Vec::new();
+    for task in ["a", "b"] {
+        let mut request = ProvisionRequest::new(TaskId::new(task).unwrap());
+        (request.spec.resources.cpus, request.spec.resources.ram_mb) = (1, 64);
+        let accepted = fuse.provision(request).await.unwrap();
+        made.push(fuse.wait_running(&accepted.id, SOON).await.unwrap());
+    }
+    assert_ne!(made[0].host_id, made[1].host_id, "they are spread");
+    let on_first = made.iter().find(|environment| environment.host_id.as_str() == "one").unwrap();
+    let on_second = made.iter().find(|environment| environment.host_id.as_str() == "two").unwrap();
+    for environment in &made {
+        let output = fuse.exec_shell(&environment.id, "count").await.unwrap();
+        assert_eq!(output.stdout, b"1\n");
+    }
+    let live = SnapshotRequest { live: true, ..SnapshotRequest::default() };
+    let snapshot = fuse.create_snapshot(&on_first.id, live).await.unwrap();
+    assert_eq!(snapshot.digest.len(), 64);
+
+    let (data, port) = (first.data.clone(), first.url.clone());
+    first.kill();
+    let one = HostId::new("one").unwrap();
+    common::until("the host is missed", || fuse.host(&one).unwrap().liveness.state != Liveness::Ready).await;
+    assert_eq!(fuse.get(&on_first.id).unwrap().state, EnvironmentState::Running, "unknown is not gone");
+    assert_eq!(
+        fuse.exec_shell(&on_second.id, "count").await.unwrap().stdout,
+        b"2\n",
+        "the other host goes on"
+    );
+
+    let back = Daemon::start(&data, TOKEN).await;
+    let registration = HostRegistration {
+        url: back.url.clone(),
+        token: Some(TOKEN.into()),
+        capacity: Capacity { vm_count: 8, ..Capacity::default() },
+        ..HostRegistration::default()
+    };
+    assert_ne!(back.url, port);
+    fuse.register_host(&one, registration).await.unwrap();
+    common::until("the host is back", || fuse.host(&one).unwrap().liveness.state == Liveness::Ready).await;
+    assert_eq!(fuse.exec_shell(&on_first.id, "count").await.unwrap().stdout, b"2\n", "its VM never stopped");
+    for environment in &made {
+        fuse.destroy(&environment.id).await.unwrap();
+    }
+    fuse.close().await.unwrap();
 }

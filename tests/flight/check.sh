@@ -74,7 +74,9 @@ python3 "$here/modules/wide.wat.py" >"$out/modules/wide.wat"
 for module in "$here"/modules/*.wat "$out/modules/wide.wat"; do
     "$fuse" module compile "$module" --no-portable -o "$out/modules/$(basename "$module" .wat).fuse" >/dev/null
 done
-for test in misuse steps stack memory oom; do
+cp "$here/modules/app_config.json" "$out/modules/"
+"$fuse" module pack "$out/modules/app_config.json" --with-artifacts -o "$out/modules/app.bin" >/dev/null
+for test in misuse steps stack memory app oom; do
     cc -std=gnu11 -O1 -g -Wall -Wextra -Werror -I "$root/include" -o "$out/$test" "$here/$test.c" "$archive" -Wl,--gc-sections
     case $test in
     oom) ;;

@@ -1,4 +1,4 @@
-/* What a host can do wrong with the arena. Requirements FLIGHT-1, FLIGHT-2.
+/* What a host can do wrong with the arena. Requirements ARENA-1, ARENA-2.
  * usage: misuse */
 #include "flight.h"
 

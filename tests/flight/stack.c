@@ -1,5 +1,5 @@
 /* How much stack the calls take, beside what the modules' policies allow: measured on a stack that was painted before.
- * Requirement FLIGHT-6.
+ * Requirement ARENA-6.
  * usage: stack FOLDER */
 #include "flight.h"
 

@@ -49,6 +49,10 @@ pub(crate) struct Connect {
 }
 
 impl Connect {
+    pub(crate) const fn reach(&self) -> &Reach {
+        &self.reach
+    }
+
     pub(crate) fn run(self, json: bool) -> Outcome {
         let format = self.reach.format(json);
         let token = match &self.token_file {

@@ -167,7 +167,7 @@ impl AppConfig {
     /// # Errors
     /// [`InvalidArg`](crate::ErrorKind::InvalidArg) with the path of what is wrong.
     pub fn validate(&self) -> Result<()> {
-        self.validate_application()?;
+        self.application.validate()?;
         if self.modules.len() > self.application.max_modules as usize {
             return Err(at(
                 "$.modules",
@@ -192,8 +192,44 @@ impl AppConfig {
         Ok(())
     }
 
-    fn validate_application(&self) -> Result<()> {
+    fn validate_policy(&self, path: &str, policy: &Policy) -> Result<()> {
+        policy.validate().map_err(|e| at(path, format!("{e}")))?;
         let app = &self.application;
+        let foreign = policy.capabilities.without(app.capabilities());
+        if !foreign.is_empty() {
+            return Err(at(
+                &format!("{path}.capabilities"),
+                format!(
+                    "asks for {foreign}, which the application does not enable (hal_groups, custom_groups)"
+                ),
+            ));
+        }
+        if policy.cpu_quota_us != 0 && !app.metering.has_wall() {
+            return Err(at(&format!("{path}.cpu_quota_us"), cannot_meter("cpu_quota_us", app.metering)));
+        }
+        if policy.fuel_quota != 0 && !app.metering.has_fuel() {
+            return Err(at(&format!("{path}.fuel_quota"), cannot_meter("fuel_quota", app.metering)));
+        }
+        Ok(())
+    }
+}
+
+impl Application {
+    /// How much memory a copy of it takes at most, in bytes of an allocator with headers.
+    #[must_use]
+    pub fn memory_bytes(&self) -> u64 {
+        const BLOCK: usize = 64;
+        const FUNCTION: usize = 3 * BLOCK + 2 * crate::hal::PARAMS_MAX;
+        let events: usize = self.events.iter().map(|(name, _)| name.len() + 2 * BLOCK).sum();
+        let functions = self.custom_groups.iter().flat_map(|group| &group.functions);
+        let functions: usize = functions.map(|function| function.name.len() + FUNCTION).sum();
+        let groups: usize = self.custom_groups.iter().map(|group| group.name.len() + 3 * BLOCK).sum();
+        (self.name.len() + self.description.len() + 4 * BLOCK + events + functions + groups) as u64
+    }
+
+    /// Checks what holds for the application by itself.
+    pub(crate) fn validate(&self) -> Result<()> {
+        let app = self;
         if app.name.len() > NAME_BYTES_MAX {
             return Err(at("$.application.name", format!("longer than {NAME_BYTES_MAX} bytes")));
         }
@@ -223,27 +259,6 @@ impl AppConfig {
             }
         }
         check_groups(&app.custom_groups, |i| format!("$.application.custom_groups[{i}]"))
-    }
-
-    fn validate_policy(&self, path: &str, policy: &Policy) -> Result<()> {
-        policy.validate().map_err(|e| at(path, format!("{e}")))?;
-        let app = &self.application;
-        let foreign = policy.capabilities.without(app.capabilities());
-        if !foreign.is_empty() {
-            return Err(at(
-                &format!("{path}.capabilities"),
-                format!(
-                    "asks for {foreign}, which the application does not enable (hal_groups, custom_groups)"
-                ),
-            ));
-        }
-        if policy.cpu_quota_us != 0 && !app.metering.has_wall() {
-            return Err(at(&format!("{path}.cpu_quota_us"), cannot_meter("cpu_quota_us", app.metering)));
-        }
-        if policy.fuel_quota != 0 && !app.metering.has_fuel() {
-            return Err(at(&format!("{path}.fuel_quota"), cannot_meter("fuel_quota", app.metering)));
-        }
-        Ok(())
     }
 }
 

@@ -40,10 +40,8 @@ const BLOCK: u64 = 64;
 /// What a runtime itself takes.
 pub(crate) fn runtime_bytes(config: &RuntimeConfig) -> u64 {
     let app = &config.application;
-    let names: usize = app.events.iter().map(|(name, _)| name.len() + 64).sum();
     let log = Log::bytes(usize::try_from(app.log_pool_bytes).unwrap_or(usize::MAX));
-    let texts = (names + app.name.len() + app.description.len()) as u64;
-    RUNTIME + log + u64::from(app.max_modules) * PLACE + 2 * texts
+    RUNTIME + log + u64::from(app.max_modules) * PLACE + app.memory_bytes()
 }
 
 /// What a host group takes.

@@ -193,8 +193,7 @@ impl Runtime {
     /// [`InvalidArg`](ErrorKind::InvalidArg) when the configuration is not valid, or the platform cannot be set up;
     /// [`OutOfMemory`](ErrorKind::OutOfMemory) when the platform's memory does not suffice.
     pub fn new(config: RuntimeConfig, platform: impl Platform + 'static) -> Result<Self> {
-        let app = crate::app::AppConfig { application: config.application.clone(), modules: Vec::new() };
-        app.validate()?;
+        config.application.validate()?;
         if !(STACK_BYTES_MIN..=STACK_BYTES_LIMIT).contains(&config.stack_bytes_max) {
             return Err(Error::invalid(format!(
                 "stack_bytes_max is {}; {STACK_BYTES_MIN} to {STACK_BYTES_LIMIT} are possible",

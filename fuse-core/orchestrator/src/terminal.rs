@@ -21,7 +21,7 @@ pub(crate) fn open(stream: impl AsyncRead + AsyncWrite + Send + 'static) -> Atta
     let (to_user, output) = mpsc::channel(WAITING);
     let (reader, writer) = tokio::io::split(stream);
     tokio::spawn(async move {
-        // The terminal ends when either direction does, and takes the other with it.
+        // The terminal ends with its output, or with the user who does not look any more.
         tokio::select! {
             () = show(reader, &to_user) => {}
             () = type_in(writer, from_user) => {}
@@ -55,9 +55,9 @@ async fn type_in(mut writer: impl AsyncWrite + Unpin, mut from_user: mpsc::Recei
     while let Some(item) = from_user.recv().await {
         let bytes = Frame::from(item).encode();
         if writer.write_all(&bytes).await.is_err() || writer.flush().await.is_err() {
-            return;
+            break;
         }
     }
-    // The user types no more; what the program prints is shown until it ends.
+    // The user types no more, or the program takes no more: what it printed is shown until that ends.
     std::future::pending().await
 }

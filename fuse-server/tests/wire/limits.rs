@@ -24,9 +24,9 @@ async fn is_cut_off(stream: &mut Stream, mut feed: impl FnMut() -> &'static [u8]
         if stream.io.get_mut().write_all(feed()).await.is_err() {
             return true;
         }
-        match tokio::time::timeout(Duration::from_millis(100), stream.io.read(&mut buffer)).await {
-            Ok(Ok(0) | Err(_)) => return true,
-            Ok(Ok(_)) | Err(_) => {}
+        let read = tokio::time::timeout(Duration::from_millis(100), stream.io.read(&mut buffer)).await;
+        if matches!(read, Ok(Ok(0) | Err(_))) {
+            return true;
         }
     }
     false

@@ -41,6 +41,9 @@ install -m 755 "$here/systemctl" "$root/usr/local/sbin/systemctl"
 install -m 755 "$fused" "$root/usr/local/bin/fused"
 install -m 755 "${FUSE_TEST_AGENT:-$here/stand-in.py}" "$root/usr/local/bin/fuse-host-agent"
 install -m 755 "${FUSE_TEST_FUSE:-$here/stand-in.py}" "$root/usr/local/bin/fuse"
+# The agent asks its VMM for its version before it starts.
+printf '#!/bin/sh\necho QEMU emulator version 10.0.2\n' >"$root/usr/local/bin/qemu-system-$(machine)"
+chmod 755 "$root/usr/local/bin/qemu-system-$(machine)"
 cat >"$root/inside.sh" <<'INSIDE'
 set -euo pipefail
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -110,7 +113,11 @@ twice "fc-agent uninstall-service" ./fc-agent.sh uninstall-service
 rm -f /etc/default/fuse-host-agent /etc/default/orchestrator /etc/fuse/host-agent.toml
 twice bootstrap ./fc-agent.sh bootstrap
 cat /tmp/first
-grep -q 'registered as local-fc' /tmp/first || fail "bootstrap registered no host"
+# The orchestrator may know the agent of its own machine already, from its settings.
+grep -qE 'this host is registered (as local-fc|already)' /tmp/first || fail "bootstrap registered no host"
+token=$(sed -n 's/^ORCH_AUTH_TOKEN=//p' /etc/default/orchestrator)
+curl -fsS -H "Authorization: Bearer $token" http://127.0.0.1:8080/v1/hosts >/tmp/hosts
+grep -q 'http://127.0.0.1:8090' /tmp/hosts || fail "the orchestrator does not know this host: $(cat /tmp/hosts)"
 grep -q 'registered already' /tmp/second || fail "bootstrap registered it again"
 for name in fuse-host-agent.service orchestrator.service; do systemctl is-active --quiet "$name" || fail "$name does not run"; done
 INSIDE

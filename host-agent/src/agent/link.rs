@@ -34,10 +34,17 @@ const ATTEMPT: Duration = Duration::from_secs(15);
 /// The connection to the agent of one guest.
 #[derive(Debug, Default)]
 pub(super) struct GuestLink {
-    client: tokio::sync::Mutex<Option<Client>>,
+    client: tokio::sync::Mutex<Option<Held>>,
     agent: std::sync::Mutex<String>,
     /// Ends the connection of now.
     cut: std::sync::Mutex<CancellationToken>,
+}
+
+/// A connection, and what ends it. One that was told to end is not given out any more, also before its task has noticed.
+#[derive(Debug)]
+struct Held {
+    client: Client,
+    cut: CancellationToken,
 }
 
 impl GuestLink {
@@ -49,19 +56,21 @@ impl GuestLink {
             Error::new(ErrorKind::Guest, "reach the agent of", &site.name, why)
         };
         let mut held = timeout_at(deadline, self.client.lock()).await.map_err(|_| late())?;
-        if let Some(client) = held.as_ref().filter(|client| !client.is_closed()) {
-            return Ok(client.clone());
+        if let Some(held) = held.as_ref().filter(|held| !held.client.is_closed() && !held.cut.is_cancelled())
+        {
+            return Ok(held.client.clone());
         }
         *held = None;
         let token = read_token(&site.dir)?;
         let mut last = late();
         loop {
-            match timeout_at(deadline, connect(driver, site, &token, self.cut())).await {
+            let cut = self.cut();
+            match timeout_at(deadline, connect(driver, site, &token, cut.clone())).await {
                 Err(_) => return Err(last),
                 Ok(Ok((client, info))) => {
                     let name = format!("{} {}", info.agent, info.version);
                     *self.agent.lock().unwrap_or_else(PoisonError::into_inner) = name.trim().to_owned();
-                    *held = Some(client.clone());
+                    *held = Some(Held { client: client.clone(), cut });
                     return Ok(client);
                 }
                 Ok(Err(error)) => last = error,

@@ -27,7 +27,7 @@ impl Watch {
             loop {
                 tokio::time::sleep(PERIOD).await;
                 looks = looks.wrapping_add(1);
-                if !look(&inner, looks % TRIM == 0).await {
+                if !look(&inner, looks.is_multiple_of(TRIM)).await {
                     return;
                 }
             }
@@ -46,10 +46,8 @@ async fn look(inner: &Weak<Inner>, trim: bool) -> bool {
     let Some(inner) = inner.upgrade() else { return false };
     let vms: Vec<Arc<Vm>> = inner.table().values().cloned().collect();
     for vm in vms {
-        if trim {
-            if let Err(error) = vm.console().trim() {
-                tracing::warn!(vm = %vm.name(), %error, "cannot shorten a console");
-            }
+        if trim && let Err(error) = vm.console().trim() {
+            tracing::warn!(vm = %vm.name(), %error, "cannot shorten a console");
         }
         if has_ended(&vm) {
             // Whoever changes the VM sees its end by itself.

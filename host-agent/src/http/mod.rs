@@ -52,7 +52,6 @@ impl Api {
 }
 
 /// The routes.
-#[must_use]
 pub fn router(api: Api) -> Router {
     let uploads = Router::new()
         .route("/v1/vm/{id}/upload", post(guest::upload))

@@ -114,12 +114,14 @@ impl Cgroups {
     /// System.
     pub fn remove(&self, name: &str) -> Result<()> {
         for dir in self.dirs(name) {
-            // The last process leaves its group a moment after its end is seen.
-            for attempt in 0.. {
+            // The last process leaves its group a moment after its end is seen; on a busy host, seconds after.
+            for attempt in 0_u64.. {
                 match fs::remove_dir(&dir) {
                     Ok(()) => break,
                     Err(error) if error.kind() == io::ErrorKind::NotFound => break,
-                    Err(_) if attempt < 50 => std::thread::sleep(std::time::Duration::from_millis(2)),
+                    Err(_) if attempt < 100 => {
+                        std::thread::sleep(std::time::Duration::from_millis(2 * (attempt + 1)))
+                    }
                     Err(error) => return Err(Error::system("remove", dir.display(), error)),
                 }
             }

@@ -526,14 +526,8 @@ void guest_main(void) {
     print("guest: listening\n");
     for (u32 turn = 0;; turn++) {
         pause_cpu();
-        struct queue *q = &queues[RX];
-        while (*(volatile u16 *)&q->used.index != q->seen) {
-            struct used_element *element = &q->used.ring[q->seen++ % QUEUE];
-            u32 id = element->id;
-            take_packet((struct header *)rx[id]);
-            give_back(RX, (u16)id);
-        }
-        q = &queues[EVENTS];
+        struct queue *q = &queues[EVENTS];
+        /* Before the packets: what comes after a reset is of the new life. */
         if (*(volatile u16 *)&q->used.index != q->seen) {
             /* The transport was reset: this is another life, after a snapshot. */
             u32 id = q->used.ring[q->seen++ % QUEUE].id;
@@ -541,6 +535,13 @@ void guest_main(void) {
             print("guest: transport reset\n");
             give_back(EVENTS, (u16)id);
             REGISTER(0x50) = RX;
+        }
+        q = &queues[RX];
+        while (*(volatile u16 *)&q->used.index != q->seen) {
+            struct used_element *element = &q->used.ring[q->seen++ % QUEUE];
+            u32 id = element->id;
+            take_packet((struct header *)rx[id]);
+            give_back(RX, (u16)id);
         }
         if (turn % 65536 == 0) REGISTER(0x64) = REGISTER(0x60);
     }

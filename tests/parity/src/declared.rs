@@ -18,6 +18,7 @@ const FILES: &[(&str, &str)] = &[
     ("rest", "docs/openapi.json"),
     ("cli", "docs/cli.md"),
     ("cli", "docs/cli-module.md"),
+    ("cli", "docs/server.md"),
 ];
 
 /// What each column declares. A column whose file is not there declares nothing.
@@ -49,7 +50,7 @@ impl Declared {
         match column {
             "rust" => None,
             "rest" => Some(self.has_route(name)),
-            "cli" => Some(self.texts.get("cli")?.contains(&format!("fuse {name}"))),
+            "cli" => Some(self.texts.get("cli")?.lines().any(|line| has_command(line, name))),
             // `Runtime::load` or `Runtime.load`: the last part must be declared as a word of its own.
             _ => {
                 let last = name.rsplit(['.', ':']).next().unwrap_or(name);
@@ -66,6 +67,12 @@ impl Declared {
         let action = query.strip_prefix("action=").unwrap_or("");
         !operation.is_null() && (action.is_empty() || operation.to_string().contains(action))
     }
+}
+
+/// `host list`: said as `fuse host list`, or in a row of the commands' table, which begins with the group.
+fn has_command(line: &str, name: &str) -> bool {
+    let (group, verb) = name.split_once(' ').unwrap_or((name, name));
+    line.contains(&format!("fuse {name}")) || (line.starts_with(&format!("| `{group}")) && has_word(line, verb))
 }
 
 fn has_word(text: &str, word: &str) -> bool {
@@ -85,6 +92,14 @@ mod tests {
         assert!(has_word("int fuse_load(void);", "fuse_load"));
         assert!(!has_word("int fuse_load_file(void);", "fuse_load"));
         assert!(!has_word("int my_fuse_load(void);", "fuse_load"));
+    }
+
+    #[test]
+    fn a_command_is_in_a_line_of_its_group() {
+        assert!(has_command("| `host list \\| drain` | hosts |", "host drain"));
+        assert!(has_command("run `fuse state export FILE`", "state export"));
+        assert!(!has_command("| `host list` | hosts |", "host drain"));
+        assert!(!has_command("| `snapshot list` | the host drain |", "host drain"));
     }
 
     #[test]

@@ -43,6 +43,12 @@ fn param_code(param: Param) -> u8 {
     PARAMS.iter().position(|p| *p == param).map_or(0, |i| i as u8 + 1)
 }
 
+/// Bytes of memory for each byte that is not of an artifact: a nameless event takes three bytes here, and sixty in a list
+/// that has just grown.
+const PER_BYTE: u64 = 32;
+/// What any application takes.
+const FIXED: u64 = 2048;
+
 struct Writer(Vec<u8>);
 
 impl Writer {
@@ -109,6 +115,11 @@ impl<'a> Reader<'a> {
         core::str::from_utf8(bytes).map(Into::into).map_err(|_| malformed("a text is not UTF-8"))
     }
 
+    fn skip_text(&mut self) -> Result<()> {
+        let len = u16::from_le_bytes(self.array()?);
+        self.take(usize::from(len)).map(|_| ())
+    }
+
     /// A list. Its items are read one by one, so a false length ends where the bytes end.
     fn list<T>(&mut self, mut item: impl FnMut(&mut Self) -> Result<T>) -> Result<Vec<T>> {
         let len = self.u32()?;
@@ -149,6 +160,15 @@ impl AppConfig {
         bytes.starts_with(&MAGIC)
     }
 
+    /// How much memory [`from_binary`](Self::from_binary) takes at most, in bytes of an allocator with headers: the
+    /// artifacts as they are, and a bound for everything else.
+    #[must_use]
+    pub fn binary_memory_bytes(bytes: &[u8]) -> u64 {
+        let len = bytes.len() as u64;
+        let artifacts = artifact_bytes(bytes).unwrap_or(0).min(len);
+        artifacts + (len - artifacts) * PER_BYTE + FIXED
+    }
+
     /// Reads the binary form. Its SHA-256 is checked before anything else is believed.
     ///
     /// # Errors
@@ -184,6 +204,39 @@ impl AppConfig {
         app.validate()?;
         Ok(app)
     }
+}
+
+/// The length of all artifacts. Only lengths are read, and nothing is allocated, since a list of nothings has no size.
+fn artifact_bytes(bytes: &[u8]) -> Result<u64> {
+    let mut r = Reader { bytes };
+    r.take(MAGIC.len() + 4 + 8)?;
+    r.skip_text()?;
+    r.skip_text()?;
+    r.take(4 + 8 + 8 + 1 + 4)?;
+    r.list(|r| r.skip_text().and_then(|()| r.take(1)).map(|_| ()))?;
+    r.list(|r| {
+        r.skip_text()?;
+        r.take(1)?;
+        r.list(|r| {
+            r.skip_text()?;
+            r.list(|r| r.take(1).map(|_| ()))?;
+            r.take(1).map(|_| ())
+        })
+        .map(|_| ())
+    })?;
+    let mut total = 0;
+    r.list(|r| {
+        r.skip_text()?;
+        r.skip_text()?;
+        r.take(POLICY_BYTES + 8 + 1)?;
+        if r.u8()? == 1 {
+            let len = r.u64()?;
+            r.take(usize::try_from(len).map_err(|_| malformed("artifact length"))?)?;
+            total += len;
+        }
+        Ok(())
+    })?;
+    Ok(total)
 }
 
 fn write_application(w: &mut Writer, app: &Application) -> Result<()> {
@@ -321,6 +374,15 @@ mod tests {
     fn round_trips() {
         let app = sample();
         assert_eq!(AppConfig::from_binary(&app.to_binary().unwrap()).unwrap(), app);
+    }
+
+    #[test]
+    fn artifacts_count_once_and_the_rest_by_a_bound() {
+        let mut app = sample();
+        let without = AppConfig::binary_memory_bytes(&app.to_binary().unwrap());
+        app.modules[1].artifact = Some(alloc::vec![7; 100_003]);
+        assert_eq!(AppConfig::binary_memory_bytes(&app.to_binary().unwrap()), without + 100_000);
+        assert!(AppConfig::binary_memory_bytes(b"nothing") >= FIXED);
     }
 
     #[test]

@@ -55,7 +55,6 @@ pub struct ApiKey {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ApiKeyList {
     /// The keys.
-    #[serde(default)]
     pub api_keys: Vec<ApiKey>,
 }
 

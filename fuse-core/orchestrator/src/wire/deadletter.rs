@@ -38,7 +38,6 @@ pub struct DeadLetter {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DeadLetterList {
     /// The dead letters.
-    #[serde(default)]
     pub dead_letters: Vec<DeadLetter>,
 }
 

@@ -93,7 +93,6 @@ pub struct Environment {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct EnvironmentList {
     /// The environments.
-    #[serde(default)]
     pub environments: Vec<Environment>,
     /// Where the next page begins; left out on the last.
     #[serde(default, skip_serializing_if = "Option::is_none")]

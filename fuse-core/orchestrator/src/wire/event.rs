@@ -243,7 +243,6 @@ impl Frame {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct EventList {
     /// The events, by rising number.
-    #[serde(default)]
     pub events: Vec<Event>,
     /// The number of the last event that was looked at: what the next question names as `after`.
     pub next_after: u64,

@@ -223,7 +223,6 @@ impl From<HostDrain> for HostDrainProgress {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct HostList {
     /// The hosts.
-    #[serde(default)]
     pub hosts: Vec<Host>,
     /// Where the next page begins; left out on the last.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -148,7 +148,6 @@ pub struct SnapshotExport {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SnapshotList {
     /// The snapshots.
-    #[serde(default)]
     pub snapshots: Vec<Snapshot>,
     /// Where the next page begins; left out on the last.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -246,10 +246,10 @@ impl Driver for FirecrackerDriver {
         let began = Instant::now();
         while connect_below(&root, "api.sock").await.is_err() {
             let leaves = self.jailer.as_ref().is_some_and(|jailer| jailer.pid_namespace);
-            if let Ok(Some(status)) = child.try_wait() {
-                if !(leaves && status.success()) {
-                    return Err(fail(format!("{status}: {}", self.epitaph(site).unwrap_or_default())));
-                }
+            if let Ok(Some(status)) = child.try_wait()
+                && !(leaves && status.success())
+            {
+                return Err(fail(format!("{status}: {}", self.epitaph(site).unwrap_or_default())));
             }
             if began.elapsed() > API_UP {
                 let _ = child.start_kill();

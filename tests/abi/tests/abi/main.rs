@@ -4,4 +4,5 @@
 mod baseline;
 mod header;
 mod nulls;
+mod panics;
 mod programs;

@@ -1,2 +1,0 @@
-//! The guest agent.
-#![forbid(unsafe_code)]
