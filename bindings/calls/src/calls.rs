@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fuse_orchestrator::model::{EnvironmentId, HostId, IdempotencyKey, SnapshotId};
+use fuse_orchestrator::model::{Arch, EnvironmentId, HostId, IdempotencyKey, SnapshotId};
 use fuse_orchestrator::provider::FileUpload;
 use fuse_orchestrator::{Error, Orchestrator, Problem, Removal, Result, wire};
 use serde::de::DeserializeOwned;
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// The names of all calls, sorted.
-pub const NAMES: [&str; 30] = [
+pub const NAMES: [&str; 33] = [
     "api_keys",
     "check",
     "cordon",
@@ -21,10 +21,12 @@ pub const NAMES: [&str; 30] = [
     "destroy",
     "dismiss_dead_letter",
     "drain",
+    "drain_host",
     "exec",
     "fork",
     "get",
     "host",
+    "host_drain",
     "hosts",
     "lineage",
     "list",
@@ -33,6 +35,7 @@ pub const NAMES: [&str; 30] = [
     "provision",
     "register_host",
     "remove_host",
+    "resolve_snapshot",
     "restore_snapshot",
     "retry_dead_letter",
     "revoke_api_key",
@@ -59,6 +62,10 @@ struct Arguments {
     force: bool,
     /// Of a log.
     source: String,
+    /// Of a snapshot: the layer of a build.
+    layer_key: String,
+    /// Of a snapshot: `amd64` or `arm64`.
+    arch: String,
 }
 
 pub(crate) fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
@@ -117,12 +124,10 @@ pub(crate) async fn call(fuse: Orchestrator, call: String, arguments: String) ->
             environments(&fuse, &call, a).await
         }
         "exec" | "logs" | "rotate_token" => guests(&fuse, &call, a).await,
-        "create_snapshot" | "snapshot" | "snapshots" | "lineage" | "restore_snapshot" | "delete_snapshot" => {
-            snapshots(&fuse, &call, a).await
-        }
-        "register_host" | "host" | "hosts" | "cordon" | "uncordon" | "remove_host" => {
-            hosts(&fuse, &call, a).await
-        }
+        "create_snapshot" | "snapshot" | "snapshots" | "resolve_snapshot" | "lineage"
+        | "restore_snapshot" | "delete_snapshot" => snapshots(&fuse, &call, a).await,
+        "register_host" | "host" | "hosts" | "cordon" | "uncordon" | "remove_host" | "drain_host"
+        | "host_drain" => hosts(&fuse, &call, a).await,
         _ => others(&fuse, &call, a).await,
     }
 }
@@ -184,6 +189,13 @@ async fn snapshots(fuse: &Orchestrator, call: &str, mut a: Arguments) -> Result<
             let snapshots = page.items.iter().map(|s| wire::Snapshot::from(&**s)).collect();
             json(&wire::SnapshotList { snapshots, next_cursor: page.next_cursor })
         }
+        "resolve_snapshot" => {
+            let arch: Arch = name("arch", &a.arch)?;
+            match fuse.resolve_snapshot(&a.layer_key, arch).await? {
+                Some(found) => json(&wire::Snapshot::from(&*found)),
+                None => Ok(String::new()),
+            }
+        }
         "lineage" => {
             let line = fuse.lineage(&a.snapshot()?).await?;
             let snapshots = line.iter().map(|s| wire::Snapshot::from(&**s)).collect();
@@ -207,6 +219,14 @@ async fn hosts(fuse: &Orchestrator, call: &str, mut a: Arguments) -> Result<Stri
             let hosts = page.items.iter().map(wire::Host::from).collect();
             json(&wire::HostList { hosts, next_cursor: page.next_cursor })
         }
+        "drain_host" => {
+            let limit = if a.limit_seconds.is_some() { Some(a.limit(0.0)?) } else { None };
+            json(&wire::HostDrain::from(&fuse.drain_host(&a.host()?, limit).await?))
+        }
+        "host_drain" => match fuse.host_drain(&a.host()?).await? {
+            Some(progress) => json(&wire::HostDrain::from(&progress)),
+            None => Ok(String::new()),
+        },
         "cordon" => nothing(fuse.cordon(&a.host()?).await),
         "uncordon" => nothing(fuse.uncordon(&a.host()?).await),
         "remove_host" => {

@@ -59,6 +59,7 @@ export {
   type EventData,
   type ExecResult,
   type HostData,
+  type HostDrainData,
   type ProvisionRequest,
   type SnapshotData,
 } from "./orchestrator";

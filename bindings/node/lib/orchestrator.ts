@@ -35,6 +35,17 @@ export interface HostData {
   readonly [field: string]: unknown;
 }
 
+/** How the emptying of a host goes. */
+export interface HostDrainData {
+  readonly since: string;
+  /** How many environments the host had when it was asked for. */
+  readonly environments: number;
+  /** How many environments and teardowns it still has. */
+  readonly left: number;
+  readonly finished_at?: string;
+  readonly [field: string]: unknown;
+}
+
 /** An API key as the REST API shows it; `key` is there once, when it is made. */
 export interface ApiKeyData {
   readonly id: string;
@@ -175,6 +186,12 @@ export class Orchestrator {
     }
   }
 
+  /** The newest ready snapshot of a layer of a build, for an architecture; undefined without one. */
+  async resolveSnapshot(layerKey: string, arch: "amd64" | "arm64", options?: CallOptions): Promise<Snapshot | undefined> {
+    const found = await this.#calls.call("resolve_snapshot", { layer_key: layerKey, arch }, options);
+    return found && new Snapshot(this, this.#calls, found);
+  }
+
   /** Adds a host, or says something new of one: the body of `POST /v1/hosts`. */
   async registerHost(request: { id: string; url: string; [field: string]: unknown }, options?: CallOptions): Promise<Host> {
     return new Host(this, this.#calls, await this.#calls.call("register_host", { request }, options));
@@ -190,6 +207,19 @@ export class Orchestrator {
     for await (const data of this.#pages("hosts", "hosts", {}, options)) {
       yield new Host(this, this.#calls, data);
     }
+  }
+
+  /**
+   * Empties a host in the background: cordons it, drains its environments, and destroys each when its drain has ended or
+   * the limit is over. `Host.uncordon` takes the order back.
+   */
+  async drainHost(id: string, options: CallOptions & { limitSeconds?: number } = {}): Promise<HostDrainData> {
+    return this.#calls.call("drain_host", { id, limit_seconds: options.limitSeconds }, options);
+  }
+
+  /** How the emptying of a host goes; undefined when nobody asked for it. */
+  async hostDrain(id: string, options?: CallOptions): Promise<HostDrainData | undefined> {
+    return this.#calls.call("host_drain", { id }, options);
   }
 
   /** Events as they happen, from those after a number on, or from now on. It ends with the signal, and with the control plane. */

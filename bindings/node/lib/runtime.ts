@@ -156,6 +156,8 @@ export interface RuntimeOptions {
   traps?: "explicit" | "signals";
   /** Which steps are timed. */
   stepTiming?: "sampled" | "every";
+  /** Called with each record of the log, after the call into the runtime that wrote it. */
+  onLog?: (record: LogRecord) => void;
   /** Whether `load` compiles what is not an artifact for this engine; default true. */
   compileOnLoad?: boolean;
 }
@@ -180,6 +182,10 @@ export class Runtime {
   readonly #calls = new Calls();
   readonly #wake = new EventEmitter();
   readonly #manual: boolean;
+  readonly #onLog: ((record: LogRecord) => void) | undefined;
+  #logRead = 0;
+  /** Calls under way: more than one inside a callback. */
+  #inside = 0;
   #closed = false;
   /** The application that it was made for. */
   readonly application: Application;
@@ -196,6 +202,7 @@ export class Runtime {
     const clock = options.clock?.handle ?? null;
     this.#native = guarded(() => native.NativeRuntime.create(config.handle, native_options, clock));
     this.#manual = clock !== null;
+    this.#onLog = options.onLog;
     this.application = config.application;
     const { temp, timer, camera, groups = [] } = options.hal ?? {};
     if (temp) this.setTemp(temp);
@@ -428,6 +435,7 @@ export class Runtime {
   /** A call that may run guest code. @internal */
   _guest<T>(call: (rt: NativeRuntime) => T, keepThrown = false): T {
     const { thrown } = this.#calls;
+    this.#inside += 1;
     try {
       const value = call(this.#native);
       if (!keepThrown && thrown.length > 0) {
@@ -442,7 +450,20 @@ export class Runtime {
         thrown.length = 0;
       }
       throw translated(error, cause);
+    } finally {
+      this.#inside -= 1;
+      if (this.#onLog !== undefined) this.#tell(this.#onLog);
     }
+  }
+
+  /** Hands out the records that were not handed out yet; inside a callback the runtime cannot be asked. */
+  #tell(onLog: (record: LogRecord) => void): void {
+    if (this.#closed || this.#inside > 0) {
+      return;
+    }
+    const news = this.logRecords(this.#logRead);
+    this.#logRead = news.at(-1) === undefined ? this.#logRead : news[news.length - 1]!.sequence + 1;
+    news.forEach((record) => onLog(record));
   }
 
   /** @internal */

@@ -81,6 +81,9 @@ test("hosts, keys and dead letters", () => withPlane(async (plane) => {
   assert.deepEqual((await all(plane.hosts())).map((h) => h.id), ["default", "h2"]);
   await host.cordon();
   assert.equal((await host.refresh()).state, "cordoned");
+  assert.equal((await plane.drainHost("h2", { limitSeconds: 5 })).environments, 0);
+  assert.notEqual(await plane.hostDrain("h2"), undefined);
+  assert.equal(await plane.resolveSnapshot("no-such-layer", "amd64"), undefined);
   await host.remove();
   const key = await plane.createApiKey({ label: "mine", scopes: ["read"] });
   assert.match(key.key, /^fuse_sk_/);

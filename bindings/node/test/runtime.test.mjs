@@ -154,6 +154,21 @@ test("re-entry is refused, posts are not", () => withRuntime({}, (runtime) => {
   assert.equal(module.stats.steps, 1);
 }));
 
+test("records are handed out after the call that wrote them", () => {
+  const seen = [];
+  withRuntime({ onLog: (record) => seen.push([record.source, record.module]), hal: { temp: () => { assert.throws(() => runtimeOf().tick()); return 1; } } }, (runtime) => {
+    runtimeOf = () => runtime;
+    const trapped = started(runtime, TRAP);
+    started(runtime, TEMP, { capabilities: ["TEMP_SENSOR"] });
+    assert.deepEqual(seen, []);
+    runtime.tick();
+    assert.deepEqual(seen, [["security", trapped.name]]);
+    assert.throws(() => runtime.load("refused", "(module)"), fuse.LoadFailedError);
+    assert.equal(seen.length, 2);
+  });
+});
+let runtimeOf;
+
 test("after close every use is an error", () => {
   const runtime = new fuse.Runtime();
   const module = started(runtime, STEP);

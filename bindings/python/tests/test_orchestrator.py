@@ -115,7 +115,12 @@ def test_hosts_keys_and_dead_letters(plane) -> None:
     host.cordon()
     assert host.refresh().state == "cordoned" and host.region == "eu"
     host.uncordon()
+    assert plane.host_drain("h2") is None
+    assert plane.drain_host("h2", limit_seconds=5)["environments"] == 0
+    assert plane.host_drain("h2") is not None
+    host.uncordon()
     host.remove()
+    assert plane.resolve_snapshot("no-such-layer", "amd64") is None
     key = plane.create_api_key("mine", ["read"])
     assert key.key is not None and key.key.startswith("fuse_sk_") and key.key not in repr(key)
     plane.revoke_api_key(key.id)

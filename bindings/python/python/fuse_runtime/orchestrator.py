@@ -101,6 +101,11 @@ class Orchestrator:
                 return
             query["cursor"] = page["next_cursor"]
 
+    def resolve_snapshot(self, layer_key: str, arch: str) -> Snapshot | None:
+        """The newest ready snapshot of a layer of a build, for an architecture (``amd64``, ``arm64``); None without one."""
+        found = self._calls.call("resolve_snapshot", layer_key=layer_key, arch=arch)
+        return None if found is None else Snapshot(self, found)
+
     def register_host(self, id: str, url: str, **fields: Any) -> Host:
         """Adds a host, or says something new of one. ``fields`` are those of ``POST /v1/hosts``."""
         return Host(self, self._calls.call("register_host", request={"id": id, "url": url, **fields}))
@@ -119,6 +124,16 @@ class Orchestrator:
             if "next_cursor" not in page:
                 return
             query["cursor"] = page["next_cursor"]
+
+    def drain_host(self, id: str, limit_seconds: float | None = None) -> dict[str, Any]:
+        """Empties a host in the background: cordons it, drains its environments, and destroys each when its drain has ended
+        or the limit is over. Returns how that goes; ``Host.uncordon`` takes the order back."""
+        return dict(self._calls.call("drain_host", id=id, limit_seconds=limit_seconds))
+
+    def host_drain(self, id: str) -> dict[str, Any] | None:
+        """How the emptying of a host goes: ``environments`` it had, ``left``, ``finished_at``; None when nobody asked."""
+        progress = self._calls.call("host_drain", id=id)
+        return None if progress is None else dict(progress)
 
     def events(self, *, after: int | None = None, subject_kind: str = "", subject_id: str = "") -> Iterator[Event]:
         """Events as they happen, from those after a number on, or from now on. It ends with the control plane."""

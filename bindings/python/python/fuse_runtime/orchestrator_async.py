@@ -103,6 +103,11 @@ class AsyncOrchestrator:
                 return
             query["cursor"] = page["next_cursor"]
 
+    async def resolve_snapshot(self, layer_key: str, arch: str) -> AsyncSnapshot | None:
+        """The newest ready snapshot of a layer of a build, for an architecture (``amd64``, ``arm64``); None without one."""
+        found = await self._calls.call("resolve_snapshot", layer_key=layer_key, arch=arch)
+        return None if found is None else AsyncSnapshot(self, found)
+
     async def register_host(self, id: str, url: str, **fields: Any) -> AsyncHost:
         """Adds a host, or says something new of one. ``fields`` are those of ``POST /v1/hosts``."""
         return AsyncHost(self, await self._calls.call("register_host", request={"id": id, "url": url, **fields}))
@@ -121,6 +126,16 @@ class AsyncOrchestrator:
             if "next_cursor" not in page:
                 return
             query["cursor"] = page["next_cursor"]
+
+    async def drain_host(self, id: str, limit_seconds: float | None = None) -> dict[str, Any]:
+        """Empties a host in the background: cordons it, drains its environments, and destroys each when its drain has ended
+        or the limit is over. Returns how that goes; ``AsyncHost.uncordon`` takes the order back."""
+        return dict(await self._calls.call("drain_host", id=id, limit_seconds=limit_seconds))
+
+    async def host_drain(self, id: str) -> dict[str, Any] | None:
+        """How the emptying of a host goes: ``environments`` it had, ``left``, ``finished_at``; None when nobody asked."""
+        progress = await self._calls.call("host_drain", id=id)
+        return None if progress is None else dict(progress)
 
     async def events(self, *, after: int | None = None, subject_kind: str = "", subject_id: str = "") -> AsyncIterator[Event]:
         """Events as they happen, from those after a number on, or from now on. It ends with the control plane."""
