@@ -64,7 +64,7 @@ impl Plane {
     /// # Errors
     /// As [`Orchestrator::open`].
     pub fn open(dir: &str) -> Result<Self> {
-        Self::new(Orchestrator::open(dir.to_owned()))
+        Self::new(Orchestrator::open(dir))
     }
 
     /// One behind the REST API.

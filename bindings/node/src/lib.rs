@@ -6,6 +6,7 @@
 //!
 //! **Invariant:** a callback never throws into native code: the package catches what it throws, and answers with the code
 //! of the fault as text.
+#![cfg_attr(test, allow(dead_code, reason = "a test build registers nothing with Node"))]
 // `deny`, since the macros of napi-rs allow their own; no code here is unsafe.
 #![deny(unsafe_code)]
 #![allow(unreachable_pub, reason = "the macros of napi-rs take public items")]

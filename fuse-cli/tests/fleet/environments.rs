@@ -16,10 +16,8 @@ fn a_whole_life() {
     let list = steady(&site.fuse("environment list").exits(0).out, &site);
     assert_eq!(
         list,
-        "ID STATE HOST URL AGE REASON\nfuse-t1 running default fc://VM AGE booted".replace("fc://VM", {
-            let url = list.split_whitespace().find(|word| word.contains("://")).unwrap();
-            url
-        })
+        "ID STATE HOST URL AGE REASON\nfuse-t1 running default fc://VM AGE booted"
+            .replace("fc://VM", list.split_whitespace().find(|word| word.contains("://")).unwrap())
     );
 
     let exec = site.run(&["environment", "exec", "fuse-t1", "--", "echo", "a  b"]).exits(0);

@@ -72,7 +72,8 @@ impl Declared {
 /// `host list`: said as `fuse host list`, or in a row of the commands' table, which begins with the group.
 fn has_command(line: &str, name: &str) -> bool {
     let (group, verb) = name.split_once(' ').unwrap_or((name, name));
-    line.contains(&format!("fuse {name}")) || (line.starts_with(&format!("| `{group}")) && has_word(line, verb))
+    line.contains(&format!("fuse {name}"))
+        || (line.starts_with(&format!("| `{group}")) && has_word(line, verb))
 }
 
 fn has_word(text: &str, word: &str) -> bool {

@@ -1,6 +1,6 @@
 //! `fuse environment create`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -171,7 +171,7 @@ fn random() -> Outcome<[u8; 6]> {
 }
 
 /// The request in a file, of another task when one is named.
-fn from_file(path: &PathBuf, task: Option<TaskId>) -> Outcome<ProvisionRequest> {
+fn from_file(path: &Path, task: Option<TaskId>) -> Outcome<ProvisionRequest> {
     let text = if path.as_os_str() == "-" {
         let mut text = Vec::new();
         std::io::Read::read_to_end(&mut std::io::stdin(), &mut text).map_err(Failure::io("read", path))?;

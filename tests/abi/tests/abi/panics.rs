@@ -1,5 +1,7 @@
 //! Rule 6: a panic inside becomes a status, and the handle takes nothing but its close.
 
+#![allow(clippy::panic, reason = "panics are what is tested")]
+
 use std::ffi::{CStr, c_void};
 use std::ptr::{null, null_mut};
 
