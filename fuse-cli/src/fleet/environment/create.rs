@@ -163,7 +163,7 @@ fn fresh_task() -> Outcome<TaskId> {
 /// Random bytes of the system.
 fn random() -> Outcome<[u8; 6]> {
     use std::io::Read as _;
-    let path = std::path::Path::new("/dev/urandom");
+    let path = Path::new("/dev/urandom");
     let mut bytes = [0; 6];
     let read = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut bytes));
     read.map_err(Failure::io("read", path))?;
