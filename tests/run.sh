@@ -11,6 +11,15 @@ if [ -n "${FUSE_SOAK:-}" ]; then
     export FUSE_CRASH_CYCLES=1000 FUSE_DAMAGE_FLIPS=5000 FUSE_SIM_SEEDS=1000000 FUSE_SIM_LARGE=1000 FUZZ_SECONDS=3600 FUSE_SERVER_KILLS=1000 FUSE_SCHEMA_EXAMPLES=500
 fi
 
+# VMs outlive who started them; what a failed test leaves behind must not run on.
+end_stray_vms() {
+    local pid
+    for pid in $(pgrep -f 'firecracker .*--id|qemu-system.* -M microvm'); do
+        case $(readlink "/proc/$pid/cwd") in *"(deleted)" | "$CARGO_TARGET_DIR"/tmp/*) kill -9 "$pid" || true ;; esac
+    done
+}
+trap end_stray_vms EXIT
+
 step() {
     local name=$1 start=$SECONDS
     shift

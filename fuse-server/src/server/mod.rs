@@ -176,6 +176,9 @@ async fn open(
     Ok(builder.default_host(registration).open().await?)
 }
 
+/// VM slots of an agent that is given by its address alone: as many as the original agent takes at most.
+const AGENT_VM_SLOTS: u32 = 249;
+
 /// What the host named `default` is.
 fn default_host(
     settings: &Settings,
@@ -208,7 +211,12 @@ fn default_host(
             ("stub://default".to_owned(), None)
         }
     };
-    Ok(HostRegistration { url, token, ..HostRegistration::default() })
+    let mut registration = HostRegistration { url, token, ..HostRegistration::default() };
+    if registration.url.starts_with("http") {
+        // Agents tell their processors, memory and disk, and not how many VMs they take.
+        registration.capacity.vm_count = AGENT_VM_SLOTS;
+    }
+    Ok(registration)
 }
 
 /// Runs a server until the program is told to end: SIGTERM or SIGINT. SIGHUP reads the files of TLS again.
