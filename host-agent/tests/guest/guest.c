@@ -515,6 +515,18 @@ static void give_back(u32 number, u16 buffer) {
     REGISTER(0x50) = number;
 }
 
+/* The transport was reset: this is another life, after a snapshot. Looked at before each packet: what comes after a
+ * reset is of the new life. */
+static void look_at_events(void) {
+    struct queue *q = &queues[EVENTS];
+    if (*(volatile u16 *)&q->used.index == q->seen) return;
+    u32 id = q->used.ring[q->seen++ % QUEUE].id;
+    connection.open = 0;
+    print("guest: transport reset\n");
+    give_back(EVENTS, (u16)id);
+    REGISTER(0x50) = RX;
+}
+
 void guest_main(void) {
     crc_prepare();
     map_devices();
@@ -526,20 +538,13 @@ void guest_main(void) {
     print("guest: listening\n");
     for (u32 turn = 0;; turn++) {
         pause_cpu();
-        struct queue *q = &queues[EVENTS];
-        /* Before the packets: what comes after a reset is of the new life. */
-        if (*(volatile u16 *)&q->used.index != q->seen) {
-            /* The transport was reset: this is another life, after a snapshot. */
-            u32 id = q->used.ring[q->seen++ % QUEUE].id;
-            connection.open = 0;
-            print("guest: transport reset\n");
-            give_back(EVENTS, (u16)id);
-            REGISTER(0x50) = RX;
-        }
-        q = &queues[RX];
+        look_at_events();
+        struct queue *q = &queues[RX];
         while (*(volatile u16 *)&q->used.index != q->seen) {
             struct used_element *element = &q->used.ring[q->seen++ % QUEUE];
             u32 id = element->id;
+            /* The machine may have been saved while the packet before this one was being answered. */
+            look_at_events();
             take_packet((struct header *)rx[id]);
             give_back(RX, (u16)id);
         }
