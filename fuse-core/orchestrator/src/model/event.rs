@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{ApiKeyId, EnvironmentId, EnvironmentState, HostId, Reason, SnapshotId, Timestamp, VmName};
 
 macro_rules! kinds {
-    ($($(#[$doc:meta])* $kind:ident = $name:literal,)*) => {
+    ($($(#[$doc:meta])* $kind:ident = $name:tt,)*) => {
         /// The closed list of things that can happen.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

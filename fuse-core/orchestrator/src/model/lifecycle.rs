@@ -4,7 +4,7 @@
 macro_rules! states {
     (
         $(#[$doc:meta])*
-        $name:ident { $($(#[$about:meta])* $state:ident = $text:literal,)+ }
+        $name:ident { $($(#[$about:meta])* $state:ident = $text:tt,)+ }
         arrows { $($from:ident => $($to:ident)|+,)+ }
     ) => {
         $(#[$doc])*
