@@ -21,7 +21,7 @@ Examples:
   FUSE_TOKEN=… fuse connect https://fuse.example.org --name production
   fuse connect https://fuse.example.org --token-file - --ca ca.pem < token")]
 pub(crate) struct Connect {
-    /// Where it is, such as https://fuse.example.org:8080
+    /// Where it is, such as `https://fuse.example.org:8080`
     url: String,
     /// The name of the context; the host of the URL when nothing is said
     #[arg(long)]

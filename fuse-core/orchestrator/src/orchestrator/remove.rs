@@ -120,11 +120,11 @@ impl Inner {
         self.change_environment(&environment.id, change).await.map(drop)
     }
 
-    /// A second removal, for a VM that never ran and whose creation may still be on its way.
+    /// A second removal, for a VM of which a creation may still be on its way: one without an answer, or one of a boot
+    /// that a restart interrupted, also when a later boot made the VM and it ran.
     fn second_look(&self, environment: &Environment, now: Timestamp) -> Option<Teardown> {
         let unsure = self.fleet().known_activity(&environment.vm).is_some_and(|activity| activity.unsure);
-        let never_ran = environment.url.is_empty();
-        (unsure || (never_ran && environment.boots > 1)).then(|| Teardown {
+        (unsure || environment.boots > 1).then(|| Teardown {
             vm: environment.vm.clone(),
             host_id: environment.host_id.clone(),
             cause: TeardownCause::FailedBoot,
