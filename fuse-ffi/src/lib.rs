@@ -21,6 +21,8 @@
 #![allow(clippy::missing_safety_doc)]
 // C has no other way to take several things.
 #![allow(clippy::too_many_arguments)]
+// The comments are those of the C header, where there is no Markdown.
+#![allow(rustdoc::bare_urls)]
 
 extern crate alloc;
 

@@ -1,6 +1,6 @@
 //! Runs microVMs on one host.
 //!
-//! A [`HostAgent`] boots, snapshots, forks and destroys virtual machines. It is a library first: an embedder drives it
+//! A [`HostAgent`](agent::HostAgent) boots, snapshots, forks and destroys virtual machines. It is a library first: an embedder drives it
 //! in process through [`LocalProvider`], the orchestrator's provider for this machine; the daemon `fuse-host-agent`
 //! puts the HTTP contract ([`http`]) on top.
 //!
