@@ -254,3 +254,34 @@ pub async fn serve(
     tracing::info!("stopped");
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test ends at its first surprise")]
+
+    use super::*;
+    use crate::settings::{Origin, Sources};
+
+    fn default_host_of(values: &[(&str, &str)]) -> HostRegistration {
+        let mut sources = Sources::new();
+        for (name, value) in values {
+            sources.set(name, value, Origin::Variable).unwrap();
+        }
+        let settings = Settings::resolve(&sources, Some("/var/lib/fuse".into())).unwrap();
+        default_host(&settings, None, &mut Vec::new()).unwrap()
+    }
+
+    #[test]
+    fn an_agent_that_is_given_by_its_address_alone_has_slots() {
+        let agent = [("firecracker-url", "http://127.0.0.1:8090"), ("firecracker-token", "0123456789abcdef")];
+        let host = default_host_of(&agent);
+        assert_eq!((host.url.as_str(), host.capacity.vm_count), ("http://127.0.0.1:8090", 249));
+        assert_eq!(host.capacity.cpus, 0, "what the agent tells is asked of it");
+    }
+
+    #[test]
+    fn without_an_agent_and_without_local_vms_it_is_the_stub() {
+        let host = default_host_of(&[]);
+        assert_eq!((host.url.as_str(), host.capacity.vm_count), ("stub://default", 0));
+    }
+}
