@@ -390,22 +390,10 @@ impl Inner {
 
     /// Boots a VM that is furnished, and waits for its agent.
     pub(super) async fn boot(self: &Arc<Self>, vm: &Arc<Vm>) -> Result<()> {
-        // An interpreted kernel resets its machine in one boot of thirty or so, before it has said a word.
-        let mut spare = if self.driver.accelerator() == "tcg" { 2 } else { 0 };
-        loop {
-            self.spawn(vm, Purpose::Boot).await?;
-            let machine = vm.record().machine.clone();
-            self.driver.boot(&vm.site, &machine).await?;
-            match self.introduce(vm).await {
-                Err(error) if error.kind == ErrorKind::Vmm && spare > 0 => {
-                    tracing::warn!(vm = %vm.name(), %error, "an interpreted machine reset itself; booting it again");
-                    spare -= 1;
-                    vm.link.close();
-                    self.end_process(vm).await?;
-                }
-                result => return result,
-            }
-        }
+        self.spawn(vm, Purpose::Boot).await?;
+        let machine = vm.record().machine.clone();
+        self.driver.boot(&vm.site, &machine).await?;
+        self.introduce(vm).await
     }
 
     /// Lets a VM go on from saved memory, as itself (`fresh`: as another one than was saved).
