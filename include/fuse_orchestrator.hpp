@@ -106,6 +106,8 @@ class orchestrator {
             return fuse_orchestrator_connect(url.c_str(), token, out, error, capacity);
         });
     }
+    /* Takes over a handle of fuse.h: it is closed with this. */
+    static orchestrator adopt(fuse_orchestrator_t *handle) noexcept { return orchestrator(handle); }
     orchestrator(orchestrator &&other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
     orchestrator &operator=(orchestrator &&other) noexcept {
         std::swap(handle_, other.handle_);
