@@ -6,3 +6,4 @@ mod header;
 mod nulls;
 mod panics;
 mod programs;
+mod requirements;
