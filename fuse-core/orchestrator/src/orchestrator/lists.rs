@@ -205,6 +205,15 @@ impl ControlPlane {
         self.inner.hub.newest()
     }
 
+    /// The sequence number of the newest event that is durable. Subscribers see it in a moment, if they do not yet:
+    /// commits that end at the same time are told in their order.
+    ///
+    /// # Errors
+    /// [`Error::Store`] when the store does not answer.
+    pub async fn newest_durable_event(&self) -> Result<u64> {
+        Ok(self.inner.store.position().await?.last_event)
+    }
+
     /// Asks the store whether it is there. What a readiness check wants to know.
     ///
     /// # Errors
