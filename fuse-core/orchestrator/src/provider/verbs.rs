@@ -204,6 +204,19 @@ pub struct SnapshotFacts {
     pub live: bool,
 }
 
+/// The right to fetch a snapshot from the host that has it, for some minutes.
+#[derive(Debug, Clone)]
+pub struct SnapshotOffer {
+    /// Where other hosts reach that host.
+    pub url: String,
+    /// That host's name of the snapshot.
+    pub artifact: String,
+    /// SHA-256 that it is known by, in hex.
+    pub digest: String,
+    /// What that host wants to see, made with [`grant::new_grant`](super::grant::new_grant).
+    pub grant: SecretString,
+}
+
 /// A fork to make.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ForkVmRequest {

@@ -9,7 +9,9 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{RemoteLimits, address};
 use crate::{
-    provider::{HostAddress, ProviderError, ProviderErrorKind as Kind, ProviderResult, Verb},
+    provider::{
+        HostAddress, ProviderError, ProviderErrorKind as Kind, ProviderResult, SnapshotOffer, Verb, grant,
+    },
     secrets::Scrubber,
     tls::{self, Trust},
 };
@@ -131,6 +133,20 @@ impl Client {
             .build()
             .map_err(|error| text_of(&error))?;
         Ok(Self { http, base, host: host.id.to_string(), token: host.token.clone(), limits })
+    }
+
+    /// Lets other hosts fetch a snapshot of this one, with the token of its agent.
+    pub(super) fn offer(&self, artifact: &str, digest: &str) -> ProviderResult<SnapshotOffer> {
+        let fail =
+            |kind, why: String| ProviderError::new(kind, Verb::FetchSnapshot, &self.host, artifact, why);
+        let Some(token) = &self.token else {
+            let why = "the host is registered without a token, which a grant is signed with".to_owned();
+            return Err(fail(Kind::Unsupported, why));
+        };
+        let signed = grant::new_grant(digest, token, std::time::SystemTime::now());
+        let grant = signed.map_err(|error| fail(Kind::Failed, format!("no grant could be made: {error}")))?;
+        let (url, artifact, digest) = (self.base.to_string(), artifact.to_owned(), digest.to_owned());
+        Ok(SnapshotOffer { url, artifact, digest, grant })
     }
 
     pub(super) fn host(&self) -> &str {
