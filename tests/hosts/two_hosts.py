@@ -7,6 +7,8 @@ with the program `fuse`. GUEST is a directory with vmlinux and initramfs.cpio (h
 Where namespaces or QEMU cannot be had it says so, and runs nothing; FUSE_TEST_STRICT=1 makes that an error.
 """
 
+import base64
+import json
 import os
 import pathlib
 import shutil
@@ -21,6 +23,30 @@ from programs import Agent, Site, until
 # A process that counts in memory alone, once for each VM: where it goes on, memory went on.
 COUNTER = "(setsid sh -c 'echo $$ >/run/counter.pid; i=0; while :; do i=$((i+1)); echo $i >/run/counter; sleep 0.05; done' >/dev/null 2>&1 </dev/null &)"
 COUNTED = "kill -0 $(cat /run/counter.pid) && cat /run/counter.pid /run/counter"
+
+
+# Stands for podman: what would be a container is a process of the guest.
+PODMAN = """#!/bin/sh
+set -eu
+[ "$1" = run ] || { echo "podman: no verb $1 here" >&2; exit 125; }
+shift
+name= env=/dev/null
+while :; do
+    case $1 in
+    --name=*) name=${1#*=} ;;
+    --env-file=*) env=${1#*=} ;;
+    --*) ;;
+    *) break ;;
+    esac
+    shift
+done
+echo "$name $1" >>/run/containers
+shift
+set -a
+. "$env"
+set +a
+setsid "$@" >"/run/$name.log" 2>&1 </dev/null &
+"""
 
 
 def why_not():
@@ -38,8 +64,8 @@ def why_not():
     return ""
 
 
-def root_file_system(work):
-    """A root file system with busybox alone."""
+def root_file_systems(work):
+    """A root file system with busybox alone, and one that has podman, too."""
     root = work / "root"
     for directory in ("bin", "sbin", "etc", "tmp", "root", "dev", "proc", "sys", "run", "usr/bin"):
         (root / directory).mkdir(parents=True)
@@ -49,15 +75,27 @@ def root_file_system(work):
             (root / "bin" / applet).symlink_to("busybox")
     (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
     (root / "etc/group").write_text("root:x:0:\n")
-    run("mke2fs", "-q", "-t", "ext4", "-d", str(root), str(work / "rootfs"), "48M")
-    return work / "rootfs"
+    return [file_system(root, work / "rootfs"), with_podman(root, work / "rootfs-podman")]
 
 
-def machine(fuse, program, namespace, guest, rootfs, data):
-    """A host with an image and its agent."""
+def file_system(root, file):
+    run("mke2fs", "-q", "-t", "ext4", "-d", str(root), str(file), "48M")
+    return file
+
+
+def with_podman(root, file):
+    program = root / "usr/bin/podman"
+    program.write_text(PODMAN)
+    program.chmod(0o755)
+    return file_system(root, file)
+
+
+def machine(fuse, program, namespace, guest, file_systems, data):
+    """A host with two images and its agent."""
     data.mkdir()
-    parts = ("--kernel", guest / "vmlinux", "--initrd", guest / "initramfs.cpio", "--rootfs", rootfs)
-    run(str(fuse), "image", "import", "--data", str(data), "--name", "default", *map(str, parts))
+    kernel = ("--kernel", str(guest / "vmlinux"), "--initrd", str(guest / "initramfs.cpio"))
+    for name, file in zip(("default", "podman"), file_systems):
+        run(str(fuse), "image", "import", "--data", str(data), "--name", name, *kernel, "--rootfs", str(file))
     return Agent(program, namespace, data)
 
 
@@ -91,6 +129,34 @@ def schedule(site, machines):
         site.sh(name, f"{COUNTER}; echo written on {host} >/root/notes; sync")
         until("it counts", lambda name=name: counter(site, name)[1] > 3)
     return placed
+
+
+def services(site, work):
+    """The services of a manifest run where the image has podman, each after those that it depends on."""
+    secret = "the-secret-of-the-service"
+    manifest = {
+        "version": "1",
+        "machine": {"workspace": "/root"},
+        "services": {
+            "web": {"image": "web:1", "depends_on": ["store"], "command": ["sh", "-c", "echo $WORD >/run/word; exec sleep 1000"],
+                    "env": {"WORD": {"secret": "WORD"}}},
+            "store": {"image": "store:2", "command": ["sleep", "1001"]},
+        },
+    }
+    request = {
+        "manifest_inline": base64.b64encode(json.dumps(manifest).encode()).decode(),
+        "secrets": {"WORD": secret},
+    }
+    file = work / "request.json"
+    file.write_text(json.dumps(request))
+    code, out, err = site.ask("environment", "create", "--task-id", "refused", "--from", file, "--ram-mb", "128")
+    assert code == 1 and "no podman" in out + err, f"an image without podman: {code}: {out}{err}"
+    made = site.create("services", "--from", str(file), "--image", "podman")["id"]
+    assert site.sh(made, "cat /run/containers").splitlines() == ["fuse-store store:2", "fuse-web web:1"]
+    until("the service has its secret", lambda: site.sh(made, "cat /run/word 2>/dev/null; true") == secret)
+    running = site.sh(made, "ps")
+    assert "sleep 1000" in running and "sleep 1001" in running, running
+    site.fuse("environment", "destroy", made, "--yes")
 
 
 def move(site, machines, source):
@@ -181,13 +247,15 @@ def story(fuse, program, guest, work, network):
     def done(what):
         print(f"hosts: {what} ({time.monotonic() - began:.0f} s)", flush=True)
 
-    rootfs = root_file_system(work)
+    file_systems = root_file_systems(work)
     machines = {}
     for host, namespace in zip(("default", "two"), network.hosts):
-        machines[host] = machine(fuse, program, namespace, guest, rootfs, work / host)
+        machines[host] = machine(fuse, program, namespace, guest, file_systems, work / host)
     site = Site(fuse, network.middle, work, machines["default"])
     placed = schedule(site, machines)
     done("two machines, an environment on each")
+    services(site, work)
+    done("services ran in a guest with podman, and were refused in one without")
     move(site, machines, placed["default"])
     done("a snapshot moved, with its memory and without")
     lose_and_find(site, network, machines, placed)

@@ -174,6 +174,7 @@ async fn every_verb(host: &dyn Provider) -> BTreeMap<Verb, ProviderError> {
         ForkVmRequest { source: VmName::new("source").unwrap(), artifact: "cp-1".into(), create: create() };
     let offer = SnapshotOffer {
         url: "http://192.0.2.7:8090".into(),
+        certificate: None,
         artifact: "cp-1".into(),
         digest: "0".repeat(64),
         grant: SECRET.into(),

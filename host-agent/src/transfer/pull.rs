@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use fuse_orchestrator::model::Timestamp;
+use fuse_orchestrator::{
+    model::{CertificatePin, Timestamp},
+    provider::remote::peer_tls,
+};
 use reqwest::{StatusCode, Url, header, redirect};
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
@@ -47,6 +50,9 @@ pub struct PullRequest {
     /// newest of this digest.
     #[serde(default)]
     pub peer_snapshot_id: Option<String>,
+    /// The certificate that the peer must show; none: one that the system's authorities vouch for.
+    #[serde(default)]
+    pub peer_certificate_sha256: Option<CertificatePin>,
 }
 
 /// Grants are secrets while they are good.
@@ -238,14 +244,7 @@ impl Peer {
         if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() {
             return Err(bad("it is no http or https URL".to_owned()));
         }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        let tls = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| bad(error.to_string()))?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let tls = peer_tls(&base, request.peer_certificate_sha256).map_err(bad)?;
         let http = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
             .redirect(redirect::Policy::none())

@@ -49,8 +49,10 @@ impl Inner {
     /// Whether a snapshot can move to a host; else why not.
     fn movable(&self, snapshot: &Snapshot, to: &HostId) -> Result<(), String> {
         let fleet = self.fleet();
-        let known = |id: &HostId| fleet.hosts.get(id).ok_or_else(|| format!("there is no host {id}"));
-        let (from, to) = (known(&snapshot.host_id)?, known(to)?);
+        // Nobody can be placed on a host that is not there; placing says so.
+        let Some(to) = fleet.hosts.get(to) else { return Ok(()) };
+        let gone = || format!("host {} was removed", snapshot.host_id);
+        let from = fleet.hosts.get(&snapshot.host_id).ok_or_else(gone)?;
         let target = &to.host.value;
         let stays = [from, to].into_iter().find(|entry| !entry.provider.moves_snapshots());
         if let Some(entry) = stays {

@@ -33,6 +33,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::CertificatePin;
+
 /// The header of a log answer: how many bytes the log had before the first one of the answer.
 pub const LOG_START: &str = "x-fuse-log-start";
 
@@ -341,6 +343,9 @@ pub struct Pull {
     /// Extension: what that host calls it. Several snapshots can have one digest: that of a disk that nobody wrote to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer_snapshot_id: Option<String>,
+    /// Extension: SHA-256 of the certificate that that host must show; none: one that the system's authorities vouch for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer_certificate_sha256: Option<CertificatePin>,
 }
 
 /// Grants are secrets while they are good.

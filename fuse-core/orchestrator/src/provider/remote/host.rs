@@ -353,6 +353,7 @@ impl Provider for RemoteHost {
             grant: offer.grant.expose_secret().to_owned(),
             snapshot_id: Some(name.to_owned()),
             peer_snapshot_id: Some(offer.artifact.clone()),
+            peer_certificate_sha256: offer.certificate,
         };
         let call = self
             .post(Verb::FetchSnapshot, name, &["v1", "artifacts", &offer.digest, "pull"])
