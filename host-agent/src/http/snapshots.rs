@@ -1,9 +1,11 @@
 //! Routes about snapshots, and their way between hosts.
 
+use std::sync::Arc;
+
 use axum::{
     Json,
     body::Body as Stream,
-    extract::{Path, State},
+    extract::{Path, RawQuery, State},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -14,6 +16,7 @@ use serde_json::{Value, json};
 use super::{
     Api,
     answer::{Answer, Body, Failure, bad, not_found},
+    query::{parts, value},
     vms::{asked, name_in_path, shown},
 };
 use crate::{
@@ -136,13 +139,27 @@ fn granted(api: &Api, headers: &HeaderMap, digest: &str) -> Result<Sha256Hex, Fa
     Err(forbidden())
 }
 
+/// The snapshot that a grant for `digest` opens: the one that `snapshot=` of the query names, else the newest.
+fn opened(api: &Api, digest: &Sha256Hex, query: Option<&str>) -> Result<Arc<SnapshotRecord>, Failure> {
+    let snapshots = api.agent.snapshots();
+    let found = match value(&parts(query), "snapshot") {
+        None => snapshots.by_digest(digest),
+        Some(name) => {
+            let named = snapshots.get(&SnapshotName::new(name)?).ok();
+            named.filter(|record| record.digest() == Some(*digest))
+        }
+    };
+    found.ok_or_else(not_found)
+}
+
 pub(super) async fn artifact(
     State(api): State<Api>,
     Path(digest): Path<String>,
+    RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     let digest = granted(&api, &headers, &digest)?;
-    let record = api.agent.snapshots().by_digest(&digest).ok_or_else(not_found)?;
+    let record = opened(&api, &digest, query.as_deref())?;
     let first = record.files.iter().find(|file| file.sha256 == digest).ok_or_else(not_found)?;
     serve(&api, &record, &first.name, &headers).await
 }
@@ -150,20 +167,22 @@ pub(super) async fn artifact(
 pub(super) async fn manifest(
     State(api): State<Api>,
     Path(digest): Path<String>,
+    RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Answer<SnapshotRecord> {
     let digest = granted(&api, &headers, &digest)?;
-    let record = api.agent.snapshots().by_digest(&digest).ok_or_else(not_found)?;
+    let record = opened(&api, &digest, query.as_deref())?;
     Ok(Json((*record).clone()))
 }
 
 pub(super) async fn file(
     State(api): State<Api>,
     Path((digest, name)): Path<(String, String)>,
+    RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     let digest = granted(&api, &headers, &digest)?;
-    let record = api.agent.snapshots().by_digest(&digest).ok_or_else(not_found)?;
+    let record = opened(&api, &digest, query.as_deref())?;
     serve(&api, &record, &name, &headers).await
 }
 

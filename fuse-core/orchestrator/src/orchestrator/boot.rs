@@ -204,9 +204,10 @@ impl Boot {
             image: environment.spec.image.clone(),
             seed: None,
         };
+        let source = self.source().await?;
         let started = Instant::now();
         self.made = Made::Unsure;
-        let made = match self.source()? {
+        let made = match source {
             Source::Image => {
                 inner.call(host, Verb::Create, vm.as_str(), limits.create, provider.create(&request)).await
             }
@@ -238,15 +239,13 @@ impl Boot {
         Ok(facts)
     }
 
-    fn source(&self) -> Result<Source> {
+    /// What the VM begins with; a snapshot of another host is brought here first.
+    async fn source(&self) -> Result<Source> {
         let Some(seed) = &self.environment.seed else { return Ok(Source::Image) };
-        let fleet = self.inner.fleet();
-        let missing = || Error::not_found(crate::RecordKind::Snapshot, &seed.snapshot_id);
-        let snapshot = fleet.snapshot(&seed.snapshot_id).ok_or_else(missing)?;
-        let artifact = snapshot.value.artifact.clone();
+        let snapshot = self.inner.snapshot(&seed.snapshot_id)?.value;
         Ok(match seed.forked_from {
-            None => Source::Seed(artifact),
-            Some(_) => Source::Fork(snapshot.value.vm.clone(), artifact),
+            None => Source::Seed(self.inner.bring(&snapshot, &self.environment.host_id).await?),
+            Some(_) => Source::Fork(snapshot.vm.clone(), snapshot.artifact.clone()),
         })
     }
 

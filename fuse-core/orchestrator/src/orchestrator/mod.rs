@@ -22,6 +22,7 @@ mod keys;
 mod lists;
 mod locks;
 mod logs;
+mod moves;
 mod once;
 mod profile;
 mod provision;
