@@ -50,7 +50,10 @@ step "bindings: Python and Node" tests/bindings.sh "$CARGO_TARGET_DIR/debug/deps
 step "modules: rebuilt, the same byte for byte" tests/modules-check.sh
 # The tests have built the program `fuse`.
 step "flight library: symbols, size, memory, bare metal, FreeRTOS" tests/flight/check.sh "$CARGO_TARGET_DIR/debug/fuse"
-step "host scripts, each twice" host-agent/scripts/tests/run.sh
+step "host scripts, each twice" env FUSE_TEST_AGENT="$CARGO_TARGET_DIR/debug/fuse-host-agent" \
+    FUSE_TEST_FUSE="$CARGO_TARGET_DIR/debug/fuse" host-agent/scripts/tests/run.sh
+step "a fleet of two machines" python3 -B tests/hosts/two_hosts.py "$CARGO_TARGET_DIR/debug/fuse" \
+    "$CARGO_TARGET_DIR/debug/fuse-host-agent" "$FUSE_TEST_GUEST" "$CARGO_TARGET_DIR/tmp"
 step "server: published clients, answers against the description" tests/server.sh "$CARGO_TARGET_DIR/debug/fuse"
 step "fuzzing" tests/fuzz.sh "${FUZZ_SECONDS:-8}"
 step "lints" cargo clippy --quiet --workspace --all-targets -- -D warnings
