@@ -1892,8 +1892,8 @@ fuse_status_t fuse_orchestrator_open(const char *directory,
  *
  * `error` (may be NULL) receives why it failed, cut to `error_capacity` bytes.
  *
- * FUSE_ERR_INVALID_ARG for a URL that is none; FUSE_ERR_UNAVAILABLE when nothing answers; FUSE_ERR_UNAUTHORIZED. Full
- * build only.
+ * FUSE_ERR_INVALID_ARG for a URL that is none; FUSE_ERR_UNAVAILABLE when nothing answers. A token that the server does not
+ * take is FUSE_ERR_UNAUTHORIZED from the first call. Full build only.
  *
  * ISR-safe: no; allocates: yes; blocks: yes; thread-safe: yes.
  */

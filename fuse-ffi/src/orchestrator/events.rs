@@ -1,7 +1,7 @@
 //! Streams: events, and logs that go on.
 
 use alloc::boxed::Box;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use core::ffi::{c_char, c_void};
 use core::future::Future;
 use core::sync::atomic::{AtomicU32, Ordering};

@@ -1,4 +1,5 @@
-/* Rule 7: the control plane. JSON in and out, errors with bodies, completions, streams, terminals; on the stub host. */
+/* Rule 7: the control plane. JSON in and out, errors with bodies, completions, streams, terminals; on the stub host.
+ * usage: orchestrator [URL TOKEN]   (without: in this process) */
 #define _POSIX_C_SOURCE 200809L
 #include "check.h"
 
@@ -258,11 +259,18 @@ static void late(void *user, fuse_status_t status, const char *text, size_t leng
     note(status, text, length);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
     char error[1040] = "";
     fuse_orchestrator_t *kept;
     fuse_stream_t *events = NULL;
-    IS(FUSE_OK, fuse_orchestrator_in_memory(&fuse, error, sizeof error));
+    if (argc == 3) {
+        IS(FUSE_ERR_UNAVAILABLE, fuse_orchestrator_connect("http://127.0.0.1:1", NULL, &fuse, error, sizeof error));
+        CHECK(error[0]);
+        IS(FUSE_OK, fuse_orchestrator_connect(argv[1], "not the token", &fuse, NULL, 0));
+        IS(FUSE_ERR_UNAUTHORIZED, fuse_orchestrator_list(fuse, NULL, NULL));
+        IS(FUSE_OK, fuse_orchestrator_close(fuse));
+        IS(FUSE_OK, fuse_orchestrator_connect(argv[1], argv[2], &fuse, error, sizeof error));
+    } else IS(FUSE_OK, fuse_orchestrator_in_memory(&fuse, error, sizeof error));
     kept = fuse;
     life();
     hosts_and_keys();

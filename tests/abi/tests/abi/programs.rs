@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use fuse_abi::program::{Build, run};
+use fuse_abi::program::{self, Build, run};
+
+#[path = "../fleet/server.rs"]
+mod server;
 
 fn source(name: &str) -> PathBuf {
     fuse_abi::folder().join("c").join(name)
@@ -64,6 +67,14 @@ fn rule_05_callbacks_that_fail_and_re_enter() {
 #[test]
 fn rule_07_the_control_plane_in_json() {
     check("orchestrator");
+}
+
+#[test]
+fn rule_07_the_same_behind_a_server() {
+    let server = server::Server::start(&program::fuse().unwrap()).unwrap();
+    let program = Build::c().source(source("orchestrator.c")).to(&out("orchestrator_remote")).unwrap();
+    run(Command::new(&program).args([&server.url, &server.token]).current_dir(place("orchestrator_remote")))
+        .unwrap();
 }
 
 #[test]
