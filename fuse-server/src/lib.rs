@@ -45,7 +45,9 @@ pub use listener::{Deadlines, Listener, Tls, TlsError};
 pub use log::start_logging;
 pub use metrics::{CountedLooks, MeasuredStore, Metrics};
 pub use routes::openapi;
-pub use server::{Examination, Finding, LocalHost, ServeError, Server, Verdict, doctor, open_store, serve};
+pub use server::{
+    Examination, Finding, LocalHost, ServeError, Server, Verdict, doctor, open_keys, open_store, serve,
+};
 pub use settings::{
     Keys, LogFormat, Origin, ProviderChoice, SETTINGS, Setting, Settings, SettingsError, Sources, State,
     TlsFiles, ValueKind,

@@ -6,6 +6,7 @@ mod environments;
 mod failures;
 mod operators;
 mod site;
+mod state;
 
 use site::Site;
 
