@@ -11,7 +11,7 @@ use crate::server;
 
 /// Fuse runs code that you do not trust, next to code that must not fail.
 #[derive(Debug, Parser)]
-#[command(name = "fuse", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
+#[command(name = "fuse", version = fuse_server::VERSION, after_help = EXIT_CODES, disable_help_subcommand = true)]
 pub(crate) struct Cli {
     /// Print JSON for programs instead of text for people; errors too, as {"error": {kind, message}}
     #[arg(long, global = true)]

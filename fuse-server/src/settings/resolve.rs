@@ -219,7 +219,8 @@ impl Settings {
             "json" => Ok(LogFormat::Json),
             other => Err(format!("{other:?} is neither text nor json")),
         });
-        let warnings = warnings(&reader, &host, &api);
+        let mut warnings = warnings(&reader, &host, &api);
+        warnings.extend(without_effect(&mut reader));
         let settings = Self {
             host,
             port,
@@ -386,11 +387,26 @@ fn orchestrator(reader: &mut Reader<'_>) -> Config {
     }
     config.keep_ended = reader.duration("keep-ended", config.keep_ended);
     config.keep_events = reader.duration("keep-events", config.keep_events);
-    for name in ["artifact-pull-timeout", "artifact-idle-ttl"] {
-        reader.duration(name, Duration::ZERO);
-    }
-    reader.number("artifact-max-per-tenant", 0);
     config
+}
+
+/// Settings of the original's cache of build layers, which is not part of Fuse: deployments that set them start, and
+/// are told that nothing comes of it.
+fn without_effect(reader: &mut Reader<'_>) -> Vec<String> {
+    let pull = !reader.duration("artifact-pull-timeout", Duration::ZERO).is_zero();
+    let idle = !reader.duration("artifact-idle-ttl", Duration::ZERO).is_zero();
+    let most = reader.number("artifact-max-per-tenant", 0) != 0;
+    let said = [
+        (
+            pull,
+            "artifact-pull-timeout",
+            "an environment that begins with a snapshot runs on the host that holds it",
+        ),
+        (idle, "artifact-idle-ttl", "snapshots stay until they are deleted or their retention ends"),
+        (most, "artifact-max-per-tenant", "snapshots stay until they are deleted or their retention ends"),
+    ];
+    let said = said.into_iter().filter(|(is_set, ..)| *is_set);
+    said.map(|(_, name, instead)| format!("{name} has no effect: {instead}")).collect()
 }
 
 /// With `require-auth`, nothing may be missing; one message names everything that is.
@@ -489,6 +505,20 @@ mod tests {
             let error = resolve(&[("auth-token", bad)]).unwrap_err().to_string();
             assert!(error.contains("auth-token") && !error.contains(bad), "{error}");
         }
+    }
+
+    #[test]
+    fn a_setting_that_does_nothing_says_so() {
+        let set =
+            [("artifact-pull-timeout", "30"), ("artifact-idle-ttl", "1h"), ("artifact-max-per-tenant", "3")];
+        let warnings = resolve(&set).unwrap().warnings;
+        for ((name, _), warning) in set.iter().zip(&warnings) {
+            assert!(warning.starts_with(&format!("{name} has no effect")), "{warning}");
+        }
+        assert_eq!(warnings.len(), set.len());
+        let off = [("artifact-pull-timeout", "0"), ("artifact-max-per-tenant", "0")];
+        assert!(resolve(&off).unwrap().warnings.is_empty());
+        assert!(resolve(&[("artifact-idle-ttl", "soon")]).is_err());
     }
 
     #[test]
