@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::completion::{Completion, Manual};
-use crate::fleet::{self, Reach, format::Format};
+use crate::fleet::{self, Reach};
 use crate::image;
 use crate::module;
 use crate::outcome::{EXIT_CODES, Outcome};
@@ -120,7 +120,7 @@ enum Command {
 }
 
 impl Cli {
-    /// Whether errors go to standard output as JSON too.
+    /// Whether errors go to standard output too, as JSON, which YAML readers take as well.
     pub(crate) fn prints_json(&self) -> bool {
         let reach = match &self.command {
             Command::Environment { reach, .. }
@@ -135,7 +135,7 @@ impl Cli {
             Command::Connect(connect) => connect.reach(),
             _ => return self.json,
         };
-        reach.format(self.json) == Format::Json
+        !reach.format(self.json).is_table()
     }
 
     /// Does what was asked for.
