@@ -385,28 +385,25 @@ fn orchestrator(reader: &mut Reader<'_>) -> Config {
     if config.script_timeout > config.script_ceiling {
         reader.problems.push("startup-script-timeout: is above max-startup-script-timeout".to_owned());
     }
+    let pull = reader.duration("artifact-pull-timeout", Duration::ZERO);
+    if !pull.is_zero() {
+        config.timeouts.pull = config.timeouts.pull.min(pull);
+    }
     config.keep_ended = reader.duration("keep-ended", config.keep_ended);
     config.keep_events = reader.duration("keep-events", config.keep_events);
     config
 }
 
-/// Settings of the original's cache of build layers, which is not part of Fuse: deployments that set them start, and
-/// are told that nothing comes of it.
+/// Settings of the original's collection of build layers, which is not part of Fuse: deployments that set them start,
+/// and are told that nothing comes of them.
 fn without_effect(reader: &mut Reader<'_>) -> Vec<String> {
-    let pull = !reader.duration("artifact-pull-timeout", Duration::ZERO).is_zero();
-    let idle = !reader.duration("artifact-idle-ttl", Duration::ZERO).is_zero();
-    let most = reader.number("artifact-max-per-tenant", 0) != 0;
     let said = [
-        (
-            pull,
-            "artifact-pull-timeout",
-            "an environment that begins with a snapshot runs on the host that holds it",
-        ),
-        (idle, "artifact-idle-ttl", "snapshots stay until they are deleted or their retention ends"),
-        (most, "artifact-max-per-tenant", "snapshots stay until they are deleted or their retention ends"),
+        ("artifact-idle-ttl", !reader.duration("artifact-idle-ttl", Duration::ZERO).is_zero()),
+        ("artifact-max-per-tenant", reader.number("artifact-max-per-tenant", 0) != 0),
     ];
-    let said = said.into_iter().filter(|(is_set, ..)| *is_set);
-    said.map(|(_, name, instead)| format!("{name} has no effect: {instead}")).collect()
+    let said = said.into_iter().filter(|(_, is_set)| *is_set);
+    let instead = "snapshots stay until they are deleted or their retention ends";
+    said.map(|(name, _)| format!("{name} has no effect: {instead}")).collect()
 }
 
 /// With `require-auth`, nothing may be missing; one message names everything that is.
@@ -509,14 +506,15 @@ mod tests {
 
     #[test]
     fn a_setting_that_does_nothing_says_so() {
-        let set =
-            [("artifact-pull-timeout", "30"), ("artifact-idle-ttl", "1h"), ("artifact-max-per-tenant", "3")];
+        let set = [("artifact-idle-ttl", "1h"), ("artifact-max-per-tenant", "3")];
         let warnings = resolve(&set).unwrap().warnings;
         for ((name, _), warning) in set.iter().zip(&warnings) {
             assert!(warning.starts_with(&format!("{name} has no effect")), "{warning}");
         }
         assert_eq!(warnings.len(), set.len());
-        let off = [("artifact-pull-timeout", "0"), ("artifact-max-per-tenant", "0")];
+        let pull = |text| resolve(&[("artifact-pull-timeout", text)]).unwrap().orchestrator.timeouts.pull;
+        assert_eq!([pull("30"), pull("0"), pull("1h")].map(|time| time.as_secs()), [30, 600, 600]);
+        let off = [("artifact-pull-timeout", "30"), ("artifact-max-per-tenant", "0")];
         assert!(resolve(&off).unwrap().warnings.is_empty());
         assert!(resolve(&[("artifact-idle-ttl", "soon")]).is_err());
     }
