@@ -53,5 +53,9 @@ pub use settings::{
     TlsFiles, ValueKind,
 };
 
-/// The version of this program, as `/v1/version` and the header `Server` tell it.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The version of this program, as `/v1/version`, the header `Server` and the figures tell it. Who builds packages may
+/// give another one, in the variable `FUSE_BUILD_VERSION` of the build.
+pub const VERSION: &str = match option_env!("FUSE_BUILD_VERSION") {
+    Some(version) => version,
+    None => env!("CARGO_PKG_VERSION"),
+};

@@ -93,7 +93,7 @@ impl Inner {
             self.change_snapshot(&snapshot.id, note).await?;
         }
         let offer = from.offer_snapshot(&snapshot.artifact, &snapshot.digest)?;
-        let limit = self.config.timeouts.snapshot;
+        let limit = self.config.timeouts.pull;
         let call = to.fetch_snapshot(&name, &offer);
         self.call(host, Verb::FetchSnapshot, &name, limit, call).await?;
         Ok(name)
