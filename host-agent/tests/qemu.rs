@@ -181,7 +181,7 @@ fn no_program_of_a_clone_sees_whom_it_was_cloned_from() {
             "/fuse-programs\n/",
             "the agent is not among the programs"
         );
-        sh(agent, "parent", "date -s @1600000000").await;
+        sh(agent, "parent", "date -s @1600000000; : > /run/identity").await;
         let logger = format!("setsid sh -c '{LOGGER}' > /dev/null 2>&1 &");
         sh(agent, "parent", &logger).await;
         while identities(agent, "parent").await.len() < 100 {
@@ -237,7 +237,8 @@ fn programs_go_on_by_themselves_when_the_host_does_not_come_back() {
     on_clone("alone", |origin| async move {
         use fuse_guest_protocol::verb::{Freeze, Thaw};
         let agent = &origin.agent;
-        sh(agent, "alone", "(while :; do echo; sleep 0.02; done) > /run/beat 2> /dev/null &").await;
+        sh(agent, "alone", ": > /run/beat; (while :; do echo; sleep 0.02; done) > /run/beat 2> /dev/null &")
+            .await;
         let client = agent.guest(&name("alone")).await.unwrap();
         let beats = async || {
             let mut beats = Vec::new();
@@ -302,6 +303,63 @@ fn a_disk_snapshot_boots() {
         agent.restore(&name("disk"), &snapshot.id).await.unwrap();
         assert_eq!(sh(agent, "disk", "cat /root/notes").await, "on the disk");
         assert_ne!(run(agent, "disk", "cat /run/memory").await.result.exit_code, 0, "memory begins anew");
+    });
+}
+
+/// QEMU is not root although the agent is: a guest that breaks out of it has the files of its own VM, and cannot enter the
+/// directory that they are in.
+#[test]
+fn qemu_is_another_user_than_the_agent() {
+    if !rustix::process::geteuid().is_root() {
+        return skip("the user of QEMU", "it needs root");
+    }
+    on_clone("other-user", |origin| async move {
+        use std::os::unix::fs::MetadataExt;
+        let agent = &origin.agent;
+        let dir = agent.config().data.join("vms/other-user");
+        let check = || {
+            let pid = agent.get(&name("other-user")).unwrap().pid.unwrap();
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+            for part in [
+                "Uid:\t64000\t64000\t64000\t64000",
+                "Gid:\t64000\t64000",
+                "Groups:\t \n",
+                "CapEff:\t0000000000000000",
+                "CapBnd:\t0000000000000000",
+                "NoNewPrivs:\t1",
+                "Seccomp:\t2",
+            ] {
+                assert!(status.contains(part), "{part:?} in {status}");
+            }
+            let owner = |file: &str| std::fs::metadata(dir.join(file)).unwrap().uid();
+            assert_eq!((owner("disk"), owner("qemu"), owner("console.log")), (64_000, 64_000, 64_000));
+            assert_eq!((owner(""), owner("token"), owner("vm.json"), owner("kernel")), (0, 0, 0, 0));
+            // As that user, from where it stands: what it can read and write beyond its own.
+            let try_as = |line: &str| {
+                let mut shell = std::process::Command::new("setpriv");
+                shell.args(["--reuid=64000", "--regid=64000", "--clear-groups", "sh", "-c", line]);
+                shell.current_dir(dir.join("qemu")).status().unwrap().success()
+            };
+            assert!(try_as("cat disk kernel > /dev/null && : > mine"));
+            for denied in ["cat ../token", "cat ../vm.json", "ls ..", ": > ../new", ": > kernel", ": > base"]
+            {
+                assert!(!try_as(&format!("{denied} > /dev/null 2>&1")), "{denied}");
+            }
+        };
+        check();
+        // It saves, is set back, and boots as that user.
+        let live = agent.snapshot(&name("other-user"), memory(Memory::Full)).await.unwrap();
+        agent.restore(&name("other-user"), &live.id).await.unwrap();
+        check();
+        let files = agent.snapshots().dir(&live.id);
+        assert_eq!(std::fs::metadata(files.join("state")).unwrap().uid(), 0, "a snapshot is the agent's");
+        sh(agent, "other-user", "echo written > /root/notes; sync").await;
+        let disk = agent.snapshot(&name("other-user"), memory(Memory::None)).await.unwrap();
+        agent.restore(&name("other-user"), &disk.id).await.unwrap();
+        check();
+        assert_eq!(sh(agent, "other-user", "cat /root/notes").await, "written");
+        let console = agent.console(&name("other-user"), 4096).await.unwrap();
+        assert!(String::from_utf8_lossy(&console).contains("fused"), "its console is read");
     });
 }
 

@@ -74,7 +74,7 @@ impl HostAgent {
     /// # Errors
     /// Busy when another agent has the directory open; unsupported for a VMM of another version; system.
     pub async fn open(config: Config) -> Result<Self> {
-        let driver = config.driver.driver()?;
+        let driver = config.driver.driver(config.vmm_user)?;
         Self::with_driver(config, driver).await
     }
 
