@@ -404,7 +404,8 @@ impl Inner {
         let process = self.spawn(vm, Purpose::Boot).await?;
         let machine = vm.record().machine.clone();
         let both = tokio::join!(self.limit(vm, process), self.driver.configure(&vm.site, &machine));
-        both.0.and(both.1)?;
+        // A VMM that ended cannot be limited either: what it says of its end comes first.
+        both.1.and(both.0)?;
         self.driver.boot(&vm.site, &machine).await?;
         self.introduce(vm).await
     }
@@ -421,7 +422,8 @@ impl Inner {
         let process = self.spawn(vm, Purpose::Load).await?;
         let machine = vm.record().machine.clone();
         let both = tokio::join!(self.limit(vm, process), self.driver.load(&vm.site, &machine, saved));
-        both.0.and(both.1)?;
+        // A VMM that ended cannot be limited either: what it says of its end comes first.
+        both.1.and(both.0)?;
         self.driver.resume(&vm.site).await?;
         self.renew(vm, fresh, held_ms).await
     }
