@@ -372,6 +372,7 @@ async fn a_loaded_firecracker_opens_the_tap_that_it_is_told() {
     let (saved, origin) = (site("saved"), site("origin"));
     let of_origin = machine("tap0", "a");
     let first = driver.spawn(&origin, &of_origin, Purpose::Boot).await.unwrap();
+    driver.ready(&origin, &first).await.unwrap();
     driver.configure(&origin, &of_origin).await.unwrap();
     driver.boot(&origin, &of_origin).await.unwrap();
     assert!(has_carrier("a", "tap0"));
@@ -381,6 +382,7 @@ async fn a_loaded_firecracker_opens_the_tap_that_it_is_told() {
 
     let (clone, of_clone) = (site("clone"), machine("tap7", "b"));
     let second = driver.spawn(&clone, &of_clone, Purpose::Load).await.unwrap();
+    driver.ready(&clone, &second).await.unwrap();
     driver.load(&clone, &of_clone, &Saved { dir: saved.dir.clone(), memory: None }).await.unwrap();
     driver.resume(&clone).await.unwrap();
     assert_eq!(driver.activity(&clone).await.unwrap(), Activity::Running);

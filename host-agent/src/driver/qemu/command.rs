@@ -143,10 +143,10 @@ fn relative(path: &Path, site: &Site) -> String {
     path.strip_prefix(&site.dir).unwrap_or(path).to_string_lossy().into_owned()
 }
 
-/// The group that may open `/dev/kvm`.
+/// The group that may open `/dev/kvm`, unless that is root's.
 fn kvm_group() -> Option<u32> {
     use std::os::unix::fs::MetadataExt;
-    std::fs::metadata("/dev/kvm").ok().map(|device| device.gid())
+    std::fs::metadata("/dev/kvm").ok().map(|device| device.gid()).filter(|group| *group != 0)
 }
 
 fn drive(disk: &Disk) -> String {

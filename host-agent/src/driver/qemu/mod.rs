@@ -168,28 +168,28 @@ impl Driver for QemuDriver {
             .spawn()
             .map_err(|error| fail(format!("{error}; is {} installed?", self.program.display())))?;
         let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Process::of);
-        let process = pid.ok_or_else(|| fail("it ended at once".to_owned()))?;
+        tokio::spawn(async move { child.wait().await });
+        pid.ok_or_else(|| fail(format!("it ended at once: {}", site.vmm_complaint())))
+    }
+
+    async fn ready(&self, site: &Site, process: &Process) -> Result<()> {
+        let fail = |why: String| {
+            let why = format!("{why}: {}", site.vmm_complaint());
+            Error::new(ErrorKind::Vmm, "start QEMU for", &site.name, why)
+        };
         let began = Instant::now();
-        loop {
-            if let Ok(Some(status)) = child.try_wait() {
-                return Err(fail(format!("{status}: {}", site.vmm_complaint())));
-            }
-            // It listens before its devices are made, and greets afterwards.
-            if self.qmp(site).await.is_ok() {
-                break;
+        // It listens before its devices are made, and greets afterwards.
+        while self.qmp(site).await.is_err() {
+            if !process.is_alive() {
+                return Err(fail("it ended".to_owned()));
             }
             if began.elapsed() > MONITOR_UP {
                 process.kill().await;
-                return Err(fail(format!(
-                    "no monitor after {} s: {}",
-                    MONITOR_UP.as_secs(),
-                    site.vmm_complaint()
-                )));
+                return Err(fail(format!("no monitor after {} s", MONITOR_UP.as_secs())));
             }
             sleep(Duration::from_millis(2)).await;
         }
-        tokio::spawn(async move { child.wait().await });
-        Ok(process)
+        Ok(())
     }
 
     async fn configure(&self, _: &Site, _: &Machine) -> Result<()> {
@@ -203,9 +203,12 @@ impl Driver for QemuDriver {
 
     async fn load(&self, site: &Site, _: &Machine, from: &Saved) -> Result<()> {
         let mut qmp = self.qmp(site).await?;
-        let state = self.place(site).show(&from.dir.join(STATE))?;
+        let place = self.place(site);
+        let state = place.show(&from.dir.join(STATE))?;
         qmp.run("migrate-incoming", json!({ "uri": format!("file:{state}") })).await?;
-        self.migrated(&mut qmp, site, "load").await
+        self.migrated(&mut qmp, site, "load").await?;
+        place.hide();
+        Ok(())
     }
 
     async fn pause(&self, site: &Site) -> Result<()> {

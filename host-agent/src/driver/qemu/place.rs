@@ -97,6 +97,13 @@ impl<'a> Place<'a> {
         Ok(SOURCE.to_owned())
     }
 
+    /// It has read what it was shown: that does not stay on the disk for its sake.
+    pub(super) fn hide(&self) {
+        if self.user.is_some() {
+            let _ = fs::remove_file(self.dir().join(SOURCE));
+        }
+    }
+
     /// What it is told to write when it saves a machine.
     pub(super) fn target(&self) -> &'static str {
         let _ = fs::remove_file(self.dir().join(TARGET));
