@@ -9,7 +9,7 @@ mkdir -p "${CARGO_TARGET_DIR:-target}/bench"
 cargo bench --quiet --workspace --bench orchestrator -- --json "${CARGO_TARGET_DIR:-target}/bench/orchestrator.json"
 echo
 echo "The server: the HTTP layer beside the library, over loopback."
-cargo bench --quiet --workspace --bench http | tee "${CARGO_TARGET_DIR:-target}/bench/server.txt"
+FUSE_OHA=$(tests/load-generator.sh) cargo bench --quiet --workspace --bench http | tee "${CARGO_TARGET_DIR:-target}/bench/server.txt"
 # The VM part: Firecracker (tests/setup.sh test gets it) and KVM, QEMU and a guest; it says so where one of them is missing.
 FUSE_TEST_GUEST=${FUSE_TEST_GUEST:-$(realpath -m "${CARGO_TARGET_DIR:-target}/guest-image")}
 export FUSE_TEST_GUEST

@@ -325,7 +325,13 @@ impl Inner {
             link::TOKEN,
         ];
         let there = order.into_iter().filter(|name| dir.join(name).exists());
-        there.map(|name| self.snapshots.record_of(dir, name)).collect()
+        std::thread::scope(|scope| {
+            // On its way to the disk while it is read. Whether it got there is seen when the snapshot is kept.
+            for memory in [firecracker::MEMORY, crate::driver::qemu::STATE].map(|name| dir.join(name)) {
+                scope.spawn(move || std::fs::File::open(memory).and_then(|file| file.sync_all()));
+            }
+            there.map(|name| self.snapshots.record_of(dir, name)).collect()
+        })
     }
 
     /// Saved memory that a driver can load: differences are laid over what they build on, in the VM's directory.

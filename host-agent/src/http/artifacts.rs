@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     Json,
     body::Body as Stream,
-    extract::{Path, State},
+    extract::{Path, RawQuery, State},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -14,9 +14,10 @@ use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use super::{
     Api,
     answer::{Answer, Body, Failure, bad, not_found},
+    query::{parts, value},
 };
 use crate::{
-    store::{FileRecord, Sha256Hex, SnapshotRecord},
+    store::{FileRecord, Sha256Hex, SnapshotName, SnapshotRecord},
     system::{Extents, blocking},
     transfer::{self, GRANT_HEADER, PullRequest, Pulled},
 };
@@ -35,13 +36,27 @@ fn granted(api: &Api, headers: &HeaderMap, digest: &str) -> Result<Sha256Hex, Fa
     Err(forbidden())
 }
 
+/// The snapshot that a grant for `digest` opens: the one that `snapshot=` of the query names, else the newest.
+fn opened(api: &Api, digest: &Sha256Hex, query: Option<&str>) -> Result<Arc<SnapshotRecord>, Failure> {
+    let snapshots = api.agent.snapshots();
+    let found = match value(&parts(query), "snapshot") {
+        None => snapshots.by_digest(digest),
+        Some(name) => {
+            let named = snapshots.get(&SnapshotName::new(name)?).ok();
+            named.filter(|record| record.digest() == Some(*digest))
+        }
+    };
+    found.ok_or_else(not_found)
+}
+
 pub(super) async fn artifact(
     State(api): State<Api>,
     Path(digest): Path<String>,
+    RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     let digest = granted(&api, &headers, &digest)?;
-    let record = api.agent.snapshots().by_digest(&digest).ok_or_else(not_found)?;
+    let record = opened(&api, &digest, query.as_deref())?;
     let first = record.files.iter().find(|file| file.sha256 == digest).ok_or_else(not_found)?;
     serve(&api, &record, &first.name, &headers).await
 }
@@ -49,20 +64,22 @@ pub(super) async fn artifact(
 pub(super) async fn manifest(
     State(api): State<Api>,
     Path(digest): Path<String>,
+    RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Answer<SnapshotRecord> {
     let digest = granted(&api, &headers, &digest)?;
-    let record = api.agent.snapshots().by_digest(&digest).ok_or_else(not_found)?;
+    let record = opened(&api, &digest, query.as_deref())?;
     Ok(Json((*record).clone()))
 }
 
 pub(super) async fn file(
     State(api): State<Api>,
     Path((digest, name)): Path<(String, String)>,
+    RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     let digest = granted(&api, &headers, &digest)?;
-    let record = api.agent.snapshots().by_digest(&digest).ok_or_else(not_found)?;
+    let record = opened(&api, &digest, query.as_deref())?;
     serve(&api, &record, &name, &headers).await
 }
 
@@ -114,28 +131,35 @@ fn streamed(
 }
 
 /// The chain of the snapshot that a grant is for.
-fn granted_chain(api: &Api, headers: &HeaderMap, digest: &str) -> Result<Vec<Arc<SnapshotRecord>>, Failure> {
+fn granted_chain(
+    api: &Api,
+    headers: &HeaderMap,
+    digest: &str,
+    query: Option<&str>,
+) -> Result<Vec<Arc<SnapshotRecord>>, Failure> {
     let digest = granted(api, headers, digest)?;
-    let record = api.agent.snapshots().by_digest(&digest).ok_or_else(not_found)?;
+    let record = opened(api, &digest, query)?;
     Ok(api.agent.snapshots().chain(&record.id)?)
 }
 
 pub(super) async fn chain(
     State(api): State<Api>,
     Path(digest): Path<String>,
+    RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Answer<Vec<SnapshotRecord>> {
     // Whether it is kept for others only is nobody else's business.
     let shown = |record: &Arc<SnapshotRecord>| SnapshotRecord { deleted: false, ..(**record).clone() };
-    Ok(Json(granted_chain(&api, &headers, &digest)?.iter().map(shown).collect()))
+    Ok(Json(granted_chain(&api, &headers, &digest, query.as_deref())?.iter().map(shown).collect()))
 }
 
 pub(super) async fn file_of_chain(
     State(api): State<Api>,
     Path((digest, index, name)): Path<(String, usize, String)>,
+    RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let chain = granted_chain(&api, &headers, &digest)?;
+    let chain = granted_chain(&api, &headers, &digest, query.as_deref())?;
     let record = chain.get(index).ok_or_else(not_found)?;
     serve(&api, record, &name, &headers).await
 }
@@ -144,9 +168,10 @@ pub(super) async fn file_of_chain(
 pub(super) async fn packed(
     State(api): State<Api>,
     Path((digest, index, name)): Path<(String, usize, String)>,
+    RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let chain = granted_chain(&api, &headers, &digest)?;
+    let chain = granted_chain(&api, &headers, &digest, query.as_deref())?;
     let record = chain.get(index).ok_or_else(not_found)?;
     let (file, map) =
         (record.file(&name).ok_or_else(not_found)?, record.ranges_of(&name).ok_or_else(not_found)?);

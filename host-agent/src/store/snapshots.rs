@@ -224,14 +224,15 @@ impl SnapshotStore {
         }
         for file in &record.files {
             check_component(&file.name)?;
-            let path = staged.path.join(&file.name);
-            let seal = || -> std::io::Result<()> {
-                use std::os::unix::fs::PermissionsExt;
-                fs::set_permissions(&path, fs::Permissions::from_mode(0o444))?;
-                fs::File::open(&path)?.sync_all()
-            };
-            seal().map_err(|error| Error::system("keep", path.display(), error))?;
         }
+        // All at once: a file system makes what it is asked for at the same time durable in one go.
+        std::thread::scope(|scope| {
+            let seals: Vec<_> =
+                record.files.iter().map(|file| scope.spawn(|| seal(&staged.path.join(&file.name)))).collect();
+            let ended = seals.into_iter().map(|seal| seal.join());
+            let broken = |_| Err(Error::system("keep", staged.path.display(), "the work broke off"));
+            ended.map(|sealed| sealed.unwrap_or_else(broken)).collect::<Result<()>>()
+        })?;
         write_record(&staged.path.join(RECORD), &record)?;
         fs::rename(&staged.path, &target).map_err(|error| Error::system("keep", target.display(), error))?;
         sync_dir(&self.dir)?;
@@ -357,6 +358,16 @@ impl SnapshotStore {
         let records = self.records();
         (records.len(), records.values().map(|record| record.size()).sum())
     }
+}
+
+/// Makes a file read-only and durable.
+fn seal(path: &Path) -> Result<()> {
+    let seal = || -> std::io::Result<()> {
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o444))?;
+        fs::File::open(path)?.sync_all()
+    };
+    seal().map_err(|error| Error::system("keep", path.display(), error))
 }
 
 #[cfg(test)]

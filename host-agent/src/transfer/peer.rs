@@ -1,7 +1,8 @@
 //! The other host.
 
-use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, path::Path, time::Duration};
 
+use fuse_orchestrator::provider::remote::peer_tls;
 use reqwest::{StatusCode, Url, header, redirect};
 use tokio::io::AsyncWriteExt;
 
@@ -33,6 +34,8 @@ pub(super) struct Peer {
     base: Url,
     grant: String,
     pub(super) digest: Sha256Hex,
+    /// Its name of the snapshot, where that was told.
+    snapshot: Option<String>,
     /// The snapshot builds on no other, so the peer may be one that knows of no chains.
     pub(super) is_single: bool,
 }
@@ -44,14 +47,7 @@ impl Peer {
         if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() {
             return Err(bad("it is no http or https URL".to_owned()));
         }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        let tls = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| bad(error.to_string()))?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let tls = peer_tls(&base, request.peer_certificate_sha256).map_err(bad)?;
         let http = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
             .redirect(redirect::Policy::none())
@@ -60,7 +56,14 @@ impl Peer {
             .no_proxy()
             .build()
             .map_err(|error| bad(error.to_string()))?;
-        Ok(Self { http, base, grant: request.grant.clone(), digest, is_single: true })
+        Ok(Self {
+            http,
+            base,
+            grant: request.grant.clone(),
+            digest,
+            snapshot: request.peer_snapshot_id.clone(),
+            is_single: true,
+        })
     }
 
     pub(super) fn error(&self, kind: ErrorKind, why: String) -> Error {
@@ -76,6 +79,9 @@ impl Peer {
             .pop_if_empty()
             .extend(["v1", "artifacts", &digest])
             .extend(tail);
+        if let Some(snapshot) = &self.snapshot {
+            url.query_pairs_mut().append_pair("snapshot", snapshot);
+        }
         let mut request = self.http.get(url).header(GRANT_HEADER, &self.grant);
         if from > 0 {
             request = request.header(header::RANGE, format!("bytes={from}-"));

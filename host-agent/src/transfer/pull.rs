@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use fuse_orchestrator::model::Timestamp;
+use fuse_orchestrator::model::{CertificatePin, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{partial::Partial, peer::Peer};
@@ -31,6 +31,13 @@ pub struct PullRequest {
     /// What it is to be called here. None: a name made of its digest.
     #[serde(default)]
     pub snapshot_id: Option<String>,
+    /// What the peer calls it. Several snapshots can have one digest: that of a disk that nobody wrote to. None: the
+    /// newest of this digest.
+    #[serde(default)]
+    pub peer_snapshot_id: Option<String>,
+    /// The certificate that the peer must show; none: one that the system's authorities vouch for.
+    #[serde(default)]
+    pub peer_certificate_sha256: Option<CertificatePin>,
 }
 
 /// Grants are secrets while they are good.
@@ -91,7 +98,7 @@ impl Puller {
             return Err(fail(ErrorKind::Busy, "it is being pulled already".to_owned()));
         }
         let turn = Turn(self, digest);
-        let record = match self.agent.snapshots().by_digest(&digest) {
+        let record = match self.here(&digest, &request)? {
             Some(here) => here,
             None => {
                 let mut peer = Peer::new(&request, digest)?;
@@ -112,6 +119,17 @@ impl Puller {
         })
     }
 
+    /// The snapshot, when this host has it already. Where it was said which one of this digest is meant, only under the
+    /// name that it is to have.
+    fn here(&self, digest: &Sha256Hex, request: &PullRequest) -> Result<Option<Arc<SnapshotRecord>>> {
+        let snapshots = self.agent.snapshots();
+        let (Some(_), Some(name)) = (&request.peer_snapshot_id, &request.snapshot_id) else {
+            return Ok(snapshots.by_digest(digest));
+        };
+        let named = snapshots.get(&SnapshotName::new(name)?).ok();
+        Ok(named.filter(|record| record.digest() == Some(*digest)))
+    }
+
     async fn fetch(&self, peer: &mut Peer, id: Option<&str>) -> Result<Arc<SnapshotRecord>> {
         let chain = peer.chain().await?;
         let ours = self.agent.backend();
@@ -125,7 +143,7 @@ impl Puller {
         };
         let (pulls, digest, all) = (self.agent.pulls(), peer.digest, chain.clone());
         let partial = blocking("take up a pull", move || Partial::open(&pulls, &digest, &all)).await?;
-        let here = self.here(&chain);
+        let here = self.known(&chain);
         for (index, record) in chain.iter().enumerate().skip(here.len()) {
             let partial = partial.clone();
             let dir = blocking("take up a pull", move || partial.layer(index)).await?;
@@ -141,7 +159,7 @@ impl Puller {
     }
 
     /// Of a chain, the ones that are here already, under the names that they have here.
-    fn here(&self, chain: &[SnapshotRecord]) -> Vec<SnapshotName> {
+    fn known(&self, chain: &[SnapshotRecord]) -> Vec<SnapshotName> {
         let mut here = Vec::new();
         // The last one is asked for by its own name.
         for record in chain.iter().take(chain.len().saturating_sub(1)) {
