@@ -53,7 +53,7 @@ def why_not():
     """Why the test cannot run here; empty when it can."""
     if os.geteuid() != 0:
         return "namespaces of machines need root"
-    for program in ("ip", "qemu-system-x86_64", "qemu-img", "mke2fs", "busybox"):
+    for program in ("ip", "openssl", "qemu-system-x86_64", "qemu-img", "mke2fs", "busybox"):
         if not shutil.which(program):
             return f"{program} is not installed; tests/setup.sh test installs it"
     name = f"fuse-test-{os.getpid()}"
@@ -96,7 +96,7 @@ def machine(fuse, program, namespace, guest, file_systems, data):
     kernel = ("--kernel", str(guest / "vmlinux"), "--initrd", str(guest / "initramfs.cpio"))
     for name, file in zip(("default", "podman"), file_systems):
         run(str(fuse), "image", "import", "--data", str(data), "--name", name, *kernel, "--rootfs", str(file))
-    return Agent(program, namespace, data)
+    return Agent(program, namespace, data, tls=data.name == "two")
 
 
 def counter(site, environment):
@@ -118,7 +118,9 @@ def environment(site, name):
 
 def schedule(site, machines):
     """Both hosts answer, and each gets one of two environments."""
-    site.fuse("host", "add", "two", machines["two"].url, "--max-vms", "8", variables={"FUSE_HOST_TOKEN": machines["two"].token})
+    two = machines["two"]
+    known_by = ("--certificate", two.pin, "--max-vms", "8")
+    site.fuse("host", "add", "two", two.url, *known_by, variables={"FUSE_HOST_TOKEN": two.token})
     until("both hosts are ready", lambda: all(
         site.fuse("host", "get", host)["liveness"]["state"] == "ready" for host in machines))
     made = [site.create("a"), site.create("b")]
@@ -179,9 +181,15 @@ def move(site, machines, source):
     code, _, _ = site.ask("environment", "exec", booted["id"], "--shell", "test -e /run/counter")
     assert code == 1, "memory begins anew"
     assert len(machines["two"].kept("snapshots")) == 2, machines["two"].kept("snapshots")
-    for name in (moved["id"], booted["id"]):
+    # And back, from the host whose certificate is pinned.
+    beyond = counter(site, moved["id"])
+    again = site.fuse("snapshot", "create", moved["id"], "--live")
+    back = site.create("back", "--seed", again["id"], "--host", "default")
+    assert back["host_id"] == "default", back
+    goes_on(site, back["id"], beyond)
+    for name in (moved["id"], booted["id"], back["id"]):
         site.fuse("environment", "destroy", name, "--yes")
-    for name in (disk["id"], live["id"]):
+    for name in (again["id"], disk["id"], live["id"]):
         site.fuse("snapshot", "delete", name, "--yes")
     for host in machines:
         until(f"{host} has no snapshot left", lambda host=host: not machines[host].kept("snapshots"))
