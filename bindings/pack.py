@@ -82,7 +82,7 @@ def tarball(addon: pathlib.Path, out: pathlib.Path) -> pathlib.Path:
     package = json.loads((NODE / "package.json").read_text())
     package["version"] = version()
     package["cpu"] = [{"x86_64": "x64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())]
-    for key in ("devDependencies", "scripts"):
+    for key in ("devDependencies", "scripts", "tsd"):
         package.pop(key, None)
     files = {"package.json": json.dumps(package, indent=2).encode() + b"\n"}
     for name in ("README.md",):

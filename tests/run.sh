@@ -33,6 +33,7 @@ step "formatting" cargo fmt --all --check
 mapfile -t scripts < <(git ls-files '*.sh')
 step "shell scripts" shellcheck -x "${scripts[@]}" .ci/run host-agent/scripts/tests/systemctl
 step "licences, bans and sources" target/tools/bin/cargo-deny --log-level error check bans licenses sources
+step "licences of the flight library" target/tools/bin/cargo-deny --log-level error --manifest-path fuse-ffi/flight/Cargo.toml --config deny.toml check bans licenses sources
 step "bill of materials" tests/sbom.sh "$CARGO_TARGET_DIR/sbom"
 # The guest agent, small and static as guests get it, and what boots with it: the VM tests run inside of it.
 FUSE_TEST_FUSED=$(host-agent/scripts/build-fused.sh)

@@ -25,7 +25,7 @@ hello
 def awaited(text: str) -> str:
     """The text with every call awaited."""
     text = HEAD + text.split('"""\n', 1)[1]
-    for name in ("Orchestrator", "Environment", "Snapshot", "Host"):
+    for name in ("Orchestrator", "Environment", "Snapshot", "Host", "Terminal"):
         text = re.sub(rf"(?<![\w.]){name}(?!\w)(?!Error)", f"Async{name}", text)
     text = text.replace("Calls", "AsyncCalls").replace("Iterator", "AsyncIterator")
     text = text.replace("__enter__", "__aenter__").replace("__exit__", "__aexit__")

@@ -14,10 +14,12 @@
 mod calls;
 mod plane;
 mod stream;
+mod terminal;
 
 pub use calls::NAMES;
 pub use plane::{CLOSE_LIMIT, Plane};
 pub use stream::Stream;
+pub use terminal::Terminal;
 
 /// The error body of the REST API for an error: `{"error": {"code", "message", "details"}}`.
 #[must_use]

@@ -11,6 +11,7 @@ use tokio::task::AbortHandle;
 
 use crate::calls;
 use crate::stream::Stream;
+use crate::terminal::Terminal;
 
 /// How long [`Plane::close`] waits for the control plane.
 pub const CLOSE_LIMIT: Duration = Duration::from_secs(10);
@@ -115,6 +116,12 @@ impl Plane {
     /// [`Error::Closed`].
     pub fn stream(&self, name: &str, arguments: &str) -> Result<Stream> {
         Ok(Stream::new(self.fuse()?, name, arguments))
+    }
+
+    /// Opens a terminal in a running environment: `id`, `cmd` (a list; empty: a login shell), `rows` and `cols` (24 and 80).
+    pub fn attach(&self, arguments: String) -> impl Future<Output = Result<Terminal>> + Send + 'static {
+        let fuse = self.fuse();
+        async move { Terminal::open(fuse?, arguments).await }
     }
 
     /// Waits for a call, on a thread that is not of a runtime.

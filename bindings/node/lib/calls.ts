@@ -1,34 +1,7 @@
 import { orchestratorError } from "./errors";
-import { native, type Done, type NativePending, type NativePlane, type NativeStream } from "./native";
-
-/** Ends a call from outside: the promise is rejected with the signal's reason, and the control plane finishes what it began. */
-export interface CallOptions {
-  signal?: AbortSignal;
-}
-
-/** A call as a promise. @internal */
-export function promised(begin: (done: Done) => NativePending | void, signal?: AbortSignal): Promise<string | null> {
-  return new Promise((resolve, reject) => {
-    signal?.throwIfAborted();
-    let pending: NativePending | void = undefined;
-    const abort = (): void => {
-      pending?.cancel();
-      reject(signal?.reason);
-    };
-    const done: Done = (ok, text) => {
-      signal?.removeEventListener("abort", abort);
-      if (ok) resolve(text);
-      else reject(orchestratorError(text ?? ""));
-    };
-    signal?.addEventListener("abort", abort, { once: true });
-    try {
-      pending = begin(done);
-    } catch (thrown) {
-      signal?.removeEventListener("abort", abort);
-      reject(orchestratorError((thrown as Error).message));
-    }
-  });
-}
+import { native, type NativePlane, type NativeStream } from "./native";
+import { type CallOptions, promised } from "./promised";
+import { Terminal } from "./terminal";
 
 /** Calls of an orchestrator by name. @internal */
 export class Calls {
@@ -71,6 +44,12 @@ export class Calls {
       if (piece === null) return;
       yield piece;
     }
+  }
+
+  async attach(args: Record<string, unknown>, options?: CallOptions): Promise<Terminal> {
+    const text = JSON.stringify(args);
+    const number = await promised((done) => this.#plane.attach(text, done), options?.signal);
+    return new Terminal(new native.NativeTerminal(Number(number)));
   }
 
   async close(): Promise<void> {

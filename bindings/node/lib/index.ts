@@ -48,7 +48,7 @@ export {
   type ParamType,
   type ResultType,
 } from "./hal";
-export { type CallOptions } from "./calls";
+export { type CallOptions } from "./promised";
 export {
   Environment,
   Host,
@@ -90,6 +90,7 @@ export {
   type Source,
   type StepOutcome,
 } from "./runtime";
+export { Terminal } from "./terminal";
 
 /** Name and version of the engine that artifacts are compiled for. */
 export const ENGINE_VERSION: string = native.NATIVE_ENGINE;

@@ -150,8 +150,8 @@ export interface NativeOptions {
   compileOnLoad: boolean;
 }
 
-/** Is told whether a call succeeded, and its answer or error. */
-export type Done = (ok: boolean, text: string | null) => void;
+/** Is told whether a call succeeded, and its answer or (as text) its error. */
+export type Done<T = never> = (ok: boolean, answer: T | string | null) => void;
 
 export interface NativePending {
   cancel(): void;
@@ -161,7 +161,16 @@ export interface NativeStream {
   begin(done: Done): NativePending;
 }
 
+export interface NativeTerminal {
+  readonly exitCode: number | null;
+  beginRead(done: Done<Buffer>): NativePending;
+  beginWrite(data: Uint8Array, done: Done): NativePending;
+  beginResize(rows: number, cols: number, done: Done): NativePending;
+  close(): void;
+}
+
 export interface NativePlane {
+  attach(args: string, done: Done): NativePending;
   begin(name: string, args: string, done: Done): NativePending;
   beginUpload(id: string, path: string, mode: number, content: Uint8Array, done: Done): NativePending;
   stream(name: string, args: string): NativeStream;
@@ -170,6 +179,7 @@ export interface NativePlane {
 
 interface Native {
   NativePlane: new (number: number) => NativePlane;
+  NativeTerminal: new (number: number) => NativeTerminal;
   nativeOpenPlane(kind: string, where: string, token: string | null, done: Done): void;
   NATIVE_ENGINE: string;
   NATIVE_VERSION: string;

@@ -1,4 +1,6 @@
-import { Calls, type CallOptions } from "./calls";
+import { Calls } from "./calls";
+import type { CallOptions } from "./promised";
+import type { Terminal } from "./terminal";
 
 /** An environment as the REST API shows it; what is empty is left out. */
 export interface EnvironmentData {
@@ -335,6 +337,17 @@ export class Environment extends Owned<EnvironmentData> {
       stdoutBytes: raw("stdout"),
       stderrBytes: raw("stderr"),
     };
+  }
+
+  /**
+   * Runs a program with arguments, or a login shell, with a terminal of this size (24 rows and 80 columns). While it is open
+   * the environment counts as used.
+   */
+  async attach(
+    request: { cmd?: readonly string[]; rows?: number; cols?: number } = {},
+    options?: CallOptions,
+  ): Promise<Terminal> {
+    return this.calls.attach({ id: this.id, ...request }, options);
   }
 
   /** Writes a file in the guest. */

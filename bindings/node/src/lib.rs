@@ -22,3 +22,5 @@ mod log;
 mod module;
 mod plane;
 mod runtime;
+mod shelf;
+mod terminal;

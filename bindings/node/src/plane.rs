@@ -1,15 +1,13 @@
 //! The orchestrator: calls by name that tell a callback on JavaScript's thread when they are done.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
-
 use fuse_calls::body;
 use fuse_orchestrator::Error;
 use napi::bindgen_prelude::{FnArgs, Uint8ArraySlice};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi_derive::napi;
 use tokio::task::AbortHandle;
+
+use crate::shelf::Shelf;
 
 /// Is told whether a call succeeded, and its answer or error.
 pub type Done = ThreadsafeFunction<
@@ -20,13 +18,9 @@ pub type Done = ThreadsafeFunction<
     false,
 >;
 
-/// Planes that were opened on a thread, until JavaScript takes them.
-fn opened() -> &'static Mutex<HashMap<u32, fuse_calls::Plane>> {
-    static OPENED: OnceLock<Mutex<HashMap<u32, fuse_calls::Plane>>> = OnceLock::new();
-    OPENED.get_or_init(Mutex::default)
-}
+static OPENED: Shelf<fuse_calls::Plane> = Shelf::new();
 
-fn tell(done: &Done, ended: Result<Option<String>, Error>) {
+pub(crate) fn tell(done: &Done, ended: Result<Option<String>, Error>) {
     let told = match ended {
         Ok(answer) => (true, answer),
         Err(error) => (false, Some(body(&error))),
@@ -35,7 +29,7 @@ fn tell(done: &Done, ended: Result<Option<String>, Error>) {
     let _ = done.call(FnArgs::from(told), ThreadsafeFunctionCallMode::NonBlocking);
 }
 
-fn thrown(error: &Error) -> napi::Error {
+pub(crate) fn thrown(error: &Error) -> napi::Error {
     napi::Error::from_reason(body(error))
 }
 
@@ -51,13 +45,7 @@ pub fn native_open_plane(kind: String, place: String, token: Option<String>, don
             "connect" => fuse_calls::Plane::connect(&place, token),
             _ => fuse_calls::Plane::in_memory(),
         };
-        let numbered = plane.map(|plane| {
-            static NEXT: AtomicU32 = AtomicU32::new(1);
-            let number = NEXT.fetch_add(1, Ordering::Relaxed);
-            opened().lock().unwrap_or_else(PoisonError::into_inner).insert(number, plane);
-            Some(number.to_string())
-        });
-        tell(&done, numbered);
+        tell(&done, plane.map(|plane| Some(OPENED.put(plane).to_string())));
     };
     let thread = std::thread::Builder::new().name("fuse-open".into()).spawn(open);
     thread.map(drop).map_err(|e| napi::Error::from_reason(format!("there is no thread to open it on: {e}")))
@@ -66,7 +54,7 @@ pub fn native_open_plane(kind: String, place: String, token: Option<String>, don
 /// An orchestrator's calls by name.
 #[napi(js_name = "NativePlane")]
 pub struct Plane {
-    plane: std::sync::Arc<fuse_calls::Plane>,
+    pub(crate) plane: std::sync::Arc<fuse_calls::Plane>,
 }
 
 /// A call under way.
@@ -80,15 +68,23 @@ pub struct Stream {
     stream: fuse_calls::Stream,
 }
 
+impl Plane {
+    /// Begins something; `done` is told its end on another thread.
+    pub(crate) fn begin_call<T: Send + 'static>(
+        &self,
+        call: impl Future<Output = Result<T, Error>> + Send + 'static,
+        done: impl FnOnce(Result<T, Error>) + Send + 'static,
+    ) -> napi::Result<Pending> {
+        self.plane.begin(call, done).map(Pending).map_err(|e| thrown(&e))
+    }
+}
+
 #[napi]
 impl Plane {
     /// Takes the plane of this number.
     #[napi(constructor)]
     pub fn new(number: u32) -> napi::Result<Self> {
-        let plane = opened().lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
-        plane
-            .map(|plane| Self { plane: plane.into() })
-            .ok_or_else(|| napi::Error::from_reason("no orchestrator was opened under this number"))
+        OPENED.take(number, "orchestrator").map(|plane| Self { plane: plane.into() })
     }
 
     /// Begins a call.
@@ -96,8 +92,7 @@ impl Plane {
         ts_args_type = "name: string, arguments: string, done: (ok: boolean, text: string | null) => void"
     )]
     pub fn begin(&self, name: String, arguments: String, done: Done) -> napi::Result<Pending> {
-        let call = self.plane.call(&name, arguments);
-        self.plane.begin(call, move |ended| tell(&done, ended.map(Some))).map(Pending).map_err(|e| thrown(&e))
+        self.begin_call(self.plane.call(&name, arguments), move |ended| tell(&done, ended.map(Some)))
     }
 
     /// Begins to write a file.
@@ -113,7 +108,7 @@ impl Plane {
         done: Done,
     ) -> napi::Result<Pending> {
         let call = self.plane.upload(&id, &path, mode, content.to_vec());
-        self.plane.begin(call, move |ended| tell(&done, ended.map(Some))).map(Pending).map_err(|e| thrown(&e))
+        self.begin_call(call, move |ended| tell(&done, ended.map(Some)))
     }
 
     /// Opens a stream. It looks nothing up over the network when `after` is given.
@@ -132,6 +127,12 @@ impl Plane {
         thread
             .map(drop)
             .map_err(|e| napi::Error::from_reason(format!("there is no thread to close it on: {e}")))
+    }
+}
+
+impl From<AbortHandle> for Pending {
+    fn from(handle: AbortHandle) -> Self {
+        Self(handle)
     }
 }
 

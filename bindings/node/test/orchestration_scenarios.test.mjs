@@ -1,12 +1,15 @@
-// The orchestration scenarios (tests/scenarios/orchestration) that need no more than the public interface. The others
-// inject faults, move time or end the process under the control plane, which no binding can: they run in Rust.
+// The orchestration scenarios (tests/scenarios/orchestration). All of them are played over the REST API, on a stage that can
+// inject faults, move time and end the process under the control plane; those that need no more than the public interface
+// also in this process.
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
-import { test } from "node:test";
+import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 
 import * as fuse from "fuse-runtime";
+
+import { Stage } from "./stage.mjs";
 
 const FOLDER = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../../../tests/scenarios/orchestration");
 
@@ -20,11 +23,27 @@ function equal(what, got, want) {
   if (want !== undefined) assert.deepEqual(got, want, `${what} is ${JSON.stringify(got)} and should be ${JSON.stringify(want)}`);
 }
 
+/** What only the process that acts can do or see. */
+const INSIDE = new Set(["reconcile", "advance", "restart", "authenticate", "fault", "clear_faults", "cut_off", "connect", "reboot", "lose", "plant"]);
+
 class World {
   names = new Map();
   keys = new Map();
-  constructor(plane) {
+  constructor(plane, stage) {
     this.plane = plane;
+    this.stage = stage;
+  }
+
+  /** A step for the stage, which knows no names of the scenario. */
+  async inside({ key, ...step }) {
+    const text = this.keys.get(key)?.key ?? step.text;
+    await this.stage.act({ ...step, ...(text && { text }), ...(step.id && { id: this.named(step.id) }) });
+  }
+
+  /** On the stage boots end in virtual time. */
+  async booted(environment) {
+    await this.stage?.act({ do: "settle", id: environment.id });
+    await environment.waitRunning();
   }
 
   named(name) {
@@ -36,6 +55,7 @@ class World {
   }
 
   async step(raw) {
+    if (INSIDE.has(raw.do)) return this.inside(raw);
     const { used, step } = watched(raw);
     try {
       await this[`do_${raw.do}`](step);
@@ -55,11 +75,11 @@ class World {
     const { as, until = "running", key } = step;
     const made = await this.plane.provision(request, key === undefined ? {} : { idempotencyKey: key });
     if (as) this.names.set(as, made.data.vm);
-    if (until === "running") await made.waitRunning();
+    if (until === "running") await this.booted(made);
   }
 
   async do_wait(step) {
-    await (await this.environment(step)).waitRunning();
+    await this.booted(await this.environment(step));
   }
   async do_drain(step) {
     await (await this.environment(step)).drain();
@@ -75,7 +95,7 @@ class World {
     const { reuse, as } = step;
     const fork = await (await this.environment(step)).fork(reuse ? { reuse_snapshot_id: this.named(reuse) } : {});
     if (as) this.names.set(as, fork.id);
-    await fork.waitRunning();
+    await this.booted(fork);
   }
 
   async do_exec(step) {
@@ -144,8 +164,8 @@ class World {
   }
 
   async do_snapshots(step) {
-    const { filter = {}, states } = step;
-    void step.on_hosts; // what the hosts really keep is seen in Rust
+    const { filter = {}, states, on_hosts } = step;
+    await this.stage?.act({ do: "snapshots", filter, on_hosts });
     const found = [];
     const filters = Object.fromEntries(Object.entries(filter).map(([name, value]) => [name, String(value)]));
     for await (const snapshot of this.plane.snapshots(filters)) found.push(snapshot.state);
@@ -173,8 +193,9 @@ class World {
   }
 
   async do_check_host(step) {
-    const { data } = await this.plane.host(step.host);
-    void step.vms; // seen in Rust
+    const { host, vms } = step;
+    const { data } = await this.plane.host(host);
+    await this.stage?.act({ do: "check_host", host, vms });
     equal("the state", data.state, step.state);
     equal("the liveness", data.liveness?.state, step.liveness);
     equal("the warnings", (data.warnings ?? []).length, step.warnings);
@@ -202,6 +223,13 @@ class World {
     equal("the dead letters", (await this.plane.deadLetters()).map((letter) => letter.id), step.are);
   }
 
+  async do_retry(step) {
+    await this.plane.retryDeadLetter(step.letter);
+  }
+  async do_dismiss(step) {
+    await this.plane.dismissDeadLetter(step.letter);
+  }
+
   async do_create_key(step) {
     const { label = "", scopes = [], as } = step;
     this.keys.set(as, await this.plane.createApiKey({ label, scopes }));
@@ -215,36 +243,55 @@ class World {
 
 /** What the scenario needs beyond the public interface. */
 function needs({ steps, config, hosts = {} }) {
-  const inside = [...new Set(steps.map((step) => step.do).filter((name) => !(`do_${name}` in World.prototype)))];
-  if (inside.length > 0) return `needs ${inside.join(", ")}: inside the control plane`;
-  if (config) return "needs a configuration of its own";
-  const registered = steps.filter((step) => step.do === "register").map((step) => step.with ?? {});
-  if ([...Object.values(hosts), ...registered].some((host) => "has" in host)) return "needs hosts of other sizes";
-  if (JSON.stringify(steps).includes("sleep 31") && !process.env.FUSE_SOAK) return "takes a minute of real time: set FUSE_SOAK";
-  return undefined;
+  return steps.some((step) => INSIDE.has(step.do)) || config || Object.values(hosts).some((host) => "has" in host)
+    || JSON.stringify(steps).includes("sleep 31"); // half a minute of real time
+}
+
+async function play(world, { steps }) {
+  for (const [index, step] of steps.entries()) {
+    await world.step(step).catch((error) => {
+      throw new Error(`step ${index + 1} ${JSON.stringify(step)}: ${error.message}`, { cause: error });
+    });
+  }
 }
 
 const scenarios = readdirSync(FOLDER).filter((name) => name.endsWith(".json")).sort().map((name) => ({
   name: path.parse(name).name,
   scenario: JSON.parse(readFileSync(path.join(FOLDER, name), "utf8")),
 }));
+const open = scenarios.filter(({ scenario }) => !needs(scenario));
 
-test("enough of them run", () => assert.ok(scenarios.filter(({ scenario }) => !needs(scenario)).length >= 23));
+test("enough of them run", () => assert.ok(scenarios.length >= 70 && open.length >= 23));
 
-for (const { name, scenario } of scenarios) {
-  test(name, { skip: needs(scenario) ?? false }, async () => {
-    const plane = await fuse.Orchestrator.inMemory();
-    try {
-      const world = new World(plane);
-      await (await plane.host("default")).remove();
-      for (const [host, fields] of Object.entries(scenario.hosts ?? {})) await world.register(host, fields);
-      for (const [index, step] of scenario.steps.entries()) {
-        await world.step(step).catch((error) => {
-          throw new Error(`step ${index + 1} ${JSON.stringify(step)}: ${error.message}`, { cause: error });
-        });
+describe("in this process", () => {
+  for (const { name, scenario } of open) {
+    test(name, async () => {
+      const plane = await fuse.Orchestrator.inMemory();
+      try {
+        const world = new World(plane);
+        await (await plane.host("default")).remove();
+        for (const [host, fields] of Object.entries(scenario.hosts ?? {})) await world.register(host, fields);
+        await play(world, scenario);
+      } finally {
+        await plane.close();
       }
-    } finally {
-      await plane.close();
-    }
-  });
-}
+    });
+  }
+});
+
+describe("over REST", { skip: Stage.program ? false : "FUSE_STAGE names no stage" }, () => {
+  let stage;
+  before(async () => (stage = await Stage.start()));
+  after(() => stage.close());
+  for (const { name, scenario } of scenarios) {
+    test(name, async () => {
+      await stage.act({ open: { config: scenario.config, hosts: scenario.hosts } });
+      const plane = await fuse.Orchestrator.connect(stage.url, stage.token);
+      try {
+        await play(new World(plane, stage), scenario);
+      } finally {
+        await plane.close();
+      }
+    });
+  }
+});

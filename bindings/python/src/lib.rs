@@ -43,7 +43,7 @@ mod _fuse {
     #[pymodule_export]
     use module::Module;
     #[pymodule_export]
-    use plane::{Pending, Plane, Stream};
+    use plane::{Pending, Plane, Stream, Terminal};
     #[pymodule_export]
     use policy::Policy;
     #[pymodule_export]

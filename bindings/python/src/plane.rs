@@ -1,5 +1,6 @@
 //! The orchestrator: calls by name, that wait (and mind Ctrl-C) or tell a callable when they are done.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use fuse_calls::body;
 use fuse_orchestrator::Error;
+use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
 use tokio::task::AbortHandle;
 
@@ -24,6 +26,13 @@ pub(crate) struct Plane {
 #[pyclass(frozen, module = "fuse_runtime")]
 pub(crate) struct Pending(AbortHandle);
 
+/// A terminal in an environment.
+#[pyclass(frozen, module = "fuse_runtime")]
+pub(crate) struct Terminal {
+    plane: Py<Plane>,
+    terminal: fuse_calls::Terminal,
+}
+
 /// A stream under way.
 #[pyclass(frozen, module = "fuse_runtime")]
 pub(crate) struct Stream {
@@ -39,11 +48,14 @@ fn raise(py: Python<'_>, error: &Error) -> PyErr {
     }
 }
 
-fn tell(done: &Py<PyAny>, ended: Result<Option<String>, Error>) {
+fn tell<T>(done: &Py<PyAny>, ended: Result<T, Error>)
+where
+    T: for<'py> IntoPyObject<'py>,
+{
     // Nobody is there to be told when the interpreter is going away.
     Python::try_attach(|py| {
         let told = match ended {
-            Ok(answer) => done.call1(py, (true, answer)),
+            Ok(answer) => answer.into_py_any(py).and_then(|answer| done.call1(py, (true, answer))),
             Err(error) => done.call1(py, (false, body(&error))),
         };
         if let Err(e) = told {
@@ -59,6 +71,21 @@ impl Plane {
     ) -> PyResult<Self> {
         let plane = py.detach(open).map_err(|e| raise(py, &e))?;
         Ok(Self { plane: Arc::new(plane), born: crate::fork::generation() })
+    }
+
+    /// Begins something; `done` is told its end on another thread.
+    fn start<T>(
+        &self,
+        py: Python<'_>,
+        call: impl Future<Output = Result<T, Error>> + Send + 'static,
+        done: Py<PyAny>,
+    ) -> PyResult<Pending>
+    where
+        T: for<'py> IntoPyObject<'py> + Send + 'static,
+    {
+        self.may(py)?;
+        let begun = self.plane.begin(call, move |ended| tell(&done, ended));
+        begun.map(Pending).map_err(|e| raise(py, &e))
     }
 
     fn may(&self, py: Python<'_>) -> PyResult<()> {
@@ -136,10 +163,7 @@ impl Plane {
 
     /// Begins a call; `done` is called with whether it succeeded and the answer or the error, on another thread.
     fn begin(&self, py: Python<'_>, name: &str, arguments: String, done: Py<PyAny>) -> PyResult<Pending> {
-        self.may(py)?;
-        let call = self.plane.call(name, arguments);
-        let begun = self.plane.begin(call, move |ended| tell(&done, ended.map(Some)));
-        begun.map(Pending).map_err(|e| raise(py, &e))
+        self.start(py, self.plane.call(name, arguments), done)
     }
 
     /// Writes a file and waits.
@@ -157,10 +181,7 @@ impl Plane {
         content: Vec<u8>,
         done: Py<PyAny>,
     ) -> PyResult<Pending> {
-        self.may(py)?;
-        let call = self.plane.upload(id, path, mode, content);
-        let begun = self.plane.begin(call, move |ended| tell(&done, ended.map(Some)));
-        begun.map(Pending).map_err(|e| raise(py, &e))
+        self.start(py, self.plane.upload(id, path, mode, content), done)
     }
 
     /// Opens a stream.
@@ -170,6 +191,20 @@ impl Plane {
         this.may(py)?;
         let stream = py.detach(|| this.plane.stream(name, arguments)).map_err(|e| raise(py, &e))?;
         Ok(Stream { plane: slf.clone().unbind(), stream })
+    }
+
+    /// Opens a terminal and waits.
+    fn attach(slf: &Bound<'_, Self>, arguments: String) -> PyResult<Terminal> {
+        let this = slf.get();
+        let terminal = this.wait(slf.py(), this.plane.attach(arguments))?;
+        Ok(Terminal { plane: slf.clone().unbind(), terminal })
+    }
+
+    /// Begins to open a terminal.
+    fn begin_attach(slf: &Bound<'_, Self>, arguments: String, done: Py<PyAny>) -> PyResult<Pending> {
+        let (this, plane) = (slf.get(), slf.clone().unbind());
+        let open = this.plane.attach(arguments);
+        this.start(slf.py(), async move { Ok(Terminal { plane, terminal: open.await? }) }, done)
     }
 
     /// Ends the work of a control plane in this process.
@@ -196,10 +231,54 @@ impl Stream {
 
     /// Begins to wait for the next piece.
     fn begin(&self, py: Python<'_>, done: Py<PyAny>) -> PyResult<Pending> {
-        let plane = self.plane.get();
-        plane.may(py)?;
-        let next = self.stream.clone().next();
-        let begun = plane.plane.begin(next, move |ended| tell(&done, ended));
-        begun.map(Pending).map_err(|e| raise(py, &e))
+        self.plane.get().start(py, self.stream.clone().next(), done)
+    }
+}
+
+#[pymethods]
+impl Terminal {
+    /// Waits for what it shows next; None at the end.
+    fn read(&self, py: Python<'_>) -> PyResult<Option<Cow<'static, [u8]>>> {
+        let shown = self.plane.get().wait(py, self.terminal.clone().read())?;
+        Ok(shown.map(Cow::Owned))
+    }
+
+    /// Begins to wait for what it shows next.
+    fn begin_read(&self, py: Python<'_>, done: Py<PyAny>) -> PyResult<Pending> {
+        let read = self.terminal.clone().read();
+        self.plane.get().start(py, async move { Ok(read.await?.map(Cow::<'static, [u8]>::Owned)) }, done)
+    }
+
+    /// Types bytes, and waits until the guest takes them.
+    fn write(&self, py: Python<'_>, data: Vec<u8>) -> PyResult<()> {
+        self.plane.get().wait(py, self.terminal.clone().write(data))
+    }
+
+    /// Begins to type bytes.
+    fn begin_write(&self, py: Python<'_>, data: Vec<u8>, done: Py<PyAny>) -> PyResult<Pending> {
+        let write = self.terminal.clone().write(data);
+        self.plane.get().start(py, async move { write.await.map(|()| None::<String>) }, done)
+    }
+
+    /// Tells a new size.
+    fn resize(&self, py: Python<'_>, rows: u32, cols: u32) -> PyResult<()> {
+        self.plane.get().wait(py, self.terminal.clone().resize(rows, cols))
+    }
+
+    /// Begins to tell a new size.
+    fn begin_resize(&self, py: Python<'_>, rows: u32, cols: u32, done: Py<PyAny>) -> PyResult<Pending> {
+        let resize = self.terminal.clone().resize(rows, cols);
+        self.plane.get().start(py, async move { resize.await.map(|()| None::<String>) }, done)
+    }
+
+    /// The exit code, once a read has come to the end.
+    #[getter]
+    fn exit_code(&self) -> Option<i32> {
+        self.terminal.exit_code()
+    }
+
+    /// Closes it.
+    fn close(&self) {
+        self.terminal.close();
     }
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pathlib
 
 import pytest
+import server
 
 import fuse_runtime as fuse
 
@@ -32,6 +33,19 @@ LOGGER = """(module
 def runtime():
     with fuse.Runtime() as runtime:
         yield runtime
+
+
+@pytest.fixture(params=["here", "there"])
+def plane(request):
+    """In this process, and behind the REST API: the same in both."""
+    if request.param == "here":
+        with fuse.Orchestrator.in_memory() as plane:
+            yield plane
+        return
+    if not server.PROGRAM:
+        pytest.skip("FUSE_PROGRAM names no server")
+    with server.serving() as (url, token), fuse.Orchestrator.connect(url, token) as plane:
+        yield plane
 
 
 def started(runtime: fuse.Runtime, source: str, **policy: object) -> fuse.Module:

@@ -12,6 +12,12 @@ import threading
 from collections.abc import Iterator
 
 PROGRAM = os.environ.get("FUSE_PROGRAM", "")
+_running: list[subprocess.Popen[str]] = []
+
+
+def kill() -> None:
+    """Ends the server that was started last, without a word."""
+    _running[-1].kill()
 
 
 @contextlib.contextmanager
@@ -23,6 +29,7 @@ def serving() -> Iterator[tuple[str, str]]:
         command = [PROGRAM, "serve", "--listen", "127.0.0.1:0", "--provider", "stub"]
         with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as server:
             assert server.stderr is not None
+            _running.append(server)
             try:
                 lines: list[str] = []
                 for line in server.stderr:
@@ -35,4 +42,5 @@ def serving() -> Iterator[tuple[str, str]]:
                 threading.Thread(target=server.stderr.read, daemon=True).start()
                 yield found[1].rstrip(","), token
             finally:
+                _running.remove(server)
                 server.terminate()

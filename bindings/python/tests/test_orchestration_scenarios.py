@@ -1,16 +1,18 @@
-"""The orchestration scenarios (tests/scenarios/orchestration) that need no more than the public interface.
+"""The orchestration scenarios (tests/scenarios/orchestration).
 
-The others inject faults, move time or end the process under the control plane, which no binding can: they run in Rust.
+All of them are played over the REST API, on a stage that can inject faults, move time and end the process under the control
+plane; those that need no more than the public interface also in this process.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import stage as stages
 from conftest import REPOSITORY
 
 import fuse_runtime as fuse
@@ -34,9 +36,14 @@ def equal(what: str, got: Any, want: Any) -> None:
     assert want is None or got == want, f"{what} is {got!r} and should be {want!r}"
 
 
+#: What only the process that acts can do or see.
+INSIDE = {"reconcile", "advance", "restart", "authenticate", "fault", "clear_faults", "cut_off", "connect", "reboot", "lose", "plant"}
+
+
 class World:
-    def __init__(self, plane: fuse.Orchestrator) -> None:
+    def __init__(self, plane: fuse.Orchestrator, stage: stages.Stage | None = None) -> None:
         self.plane = plane
+        self.stage = stage
         self.names: dict[str, str] = {}
         self.keys: dict[str, fuse.ApiKey] = {}
 
@@ -49,6 +56,8 @@ class World:
     def step(self, raw: dict[str, Any]) -> None:
         step = Unused(raw)
         fails = raw.get("fails")
+        if raw["do"] in INSIDE:
+            return self.inside(raw)
         try:
             getattr(self, "do_" + raw["do"])(step)
         except fuse.OrchestratorError as error:
@@ -57,6 +66,21 @@ class World:
         else:
             assert fails is None, f"did not fail with {fails}"
             assert set(raw) <= step.used, f"{set(raw) - step.used} mean nothing here"
+
+    def inside(self, raw: dict[str, Any]) -> None:
+        """A step for the stage, which knows no names of the scenario."""
+        assert self.stage is not None
+        step = dict(raw)
+        if "id" in step:
+            step["id"] = self.named(step["id"])
+        if (key := step.pop("key", None)) is not None:
+            step["text"] = self.keys[key].key
+        self.stage.act(step)
+
+    def settle(self, id: str) -> None:
+        """On the stage boots end in virtual time."""
+        if self.stage is not None:
+            self.stage.act({"do": "settle", "id": id})
 
     def do_provision(self, step: Unused) -> None:
         request = dict(step.get("with", {}))
@@ -67,10 +91,13 @@ class World:
         if name:
             self.names[name] = made.vm
         if until == "running":
+            self.settle(made.id)
             made.wait_running()
 
     def do_wait(self, step: Unused) -> None:
-        self.environment(step).wait_running()
+        environment = self.environment(step)
+        self.settle(environment.id)
+        environment.wait_running()
 
     def do_drain(self, step: Unused) -> None:
         self.environment(step).drain()
@@ -86,6 +113,7 @@ class World:
         fork = self.environment(step).fork(**({"reuse_snapshot_id": self.named(reuse)} if reuse else {}))
         if name:
             self.names[name] = fork.id
+        self.settle(fork.id)
         fork.wait_running()
 
     def do_exec(self, step: Unused) -> None:
@@ -150,7 +178,9 @@ class World:
             equal("the lineage", [s.id for s in snapshot.lineage()], [self.named(n) for n in lineage])
 
     def do_snapshots(self, step: Unused) -> None:
-        step.get("on_hosts")  # what the hosts really keep is seen in Rust
+        kept = step.get("on_hosts")
+        if self.stage is not None:
+            self.stage.act({"do": "snapshots", "filter": step.get("filter", {}), "on_hosts": kept})
         filters = {name: str(value) for name, value in step.get("filter", {}).items()}
         equal("the snapshots", [s.state for s in self.plane.snapshots(**filters)], step.get("states"))
 
@@ -180,7 +210,9 @@ class World:
 
     def do_check_host(self, step: Unused) -> None:
         host = self.plane.host(step.get("host"))
-        step.get("vms")  # seen in Rust
+        vms = step.get("vms")
+        if self.stage is not None:
+            self.stage.act({"do": "check_host", "host": host.id, "vms": vms})
         equal("the state", host.state, step.get("state"))
         liveness = step.get("liveness")
         equal("the liveness", host.data.get("liveness", {}).get("state"), liveness)
@@ -203,6 +235,12 @@ class World:
     def do_dead_letters(self, step: Unused) -> None:
         equal("the dead letters", [letter.id for letter in self.plane.dead_letters()], step.get("are"))
 
+    def do_retry(self, step: Unused) -> None:
+        self.plane.retry_dead_letter(step.get("letter"))
+
+    def do_dismiss(self, step: Unused) -> None:
+        self.plane.dismiss_dead_letter(step.get("letter"))
+
     def do_create_key(self, step: Unused) -> None:
         name = step.get("as")
         self.keys[name] = self.plane.create_api_key(step.get("label", ""), step.get("scopes", []))
@@ -214,37 +252,56 @@ class World:
 
 def needs(scenario: dict[str, Any]) -> str | None:
     """What the scenario needs beyond the public interface."""
-    inside = sorted({s["do"] for s in scenario["steps"] if not hasattr(World, "do_" + s["do"])})
+    inside = sorted({step["do"] for step in scenario["steps"]} & INSIDE)
     if inside:
-        return f"needs {', '.join(inside)}: inside the control plane"
+        return f"needs {', '.join(inside)}"
     if scenario.get("config"):
         return "needs a configuration of its own"
-    registered = [s.get("with", {}) for s in scenario["steps"] if s["do"] == "register"]
-    if any("has" in host for host in [*scenario.get("hosts", {}).values(), *registered]):
+    if any("has" in host for host in scenario.get("hosts", {}).values()):
         return "needs hosts of other sizes"
-    if "sleep 31" in json.dumps(scenario) and "FUSE_SOAK" not in os.environ:
-        return "takes a minute of real time: set FUSE_SOAK"
+    if "sleep 31" in json.dumps(scenario):
+        return "takes a minute of real time"
     return None
 
 
-SCENARIOS = [(path, json.loads(path.read_text())) for path in FILES]
+SCENARIOS = {path.stem: json.loads(path.read_text()) for path in FILES}
+PUBLIC = {name for name, scenario in SCENARIOS.items() if needs(scenario) is None}
+
+
+def play(world: World, scenario: dict[str, Any]) -> None:
+    for number, step in enumerate(scenario["steps"]):
+        try:
+            world.step(step)
+        except AssertionError as error:
+            raise AssertionError(f"step {number + 1} {json.dumps(step)}: {error}") from error
 
 
 def test_enough_of_them_run() -> None:
-    assert sum(needs(scenario) is None for _, scenario in SCENARIOS) >= 23
+    assert len(SCENARIOS) >= 70 and len(PUBLIC) >= 23
 
 
-@pytest.mark.parametrize(("path", "scenario"), SCENARIOS, ids=[path.stem for path in FILES])
-def test_orchestration_scenario(path: pathlib.Path, scenario: dict[str, Any]) -> None:
-    if why := needs(scenario):
-        pytest.skip(why)
+@pytest.mark.parametrize("name", sorted(PUBLIC))
+def test_in_this_process(name: str) -> None:
     with fuse.Orchestrator.in_memory() as plane:
         world = World(plane)
         plane.host("default").remove()
-        for name, host in scenario.get("hosts", {}).items():
-            world.register(name, host)
-        for number, step in enumerate(scenario["steps"]):
-            try:
-                world.step(step)
-            except AssertionError as error:
-                raise AssertionError(f"step {number + 1} {json.dumps(step)}: {error}") from error
+        for host, fields in SCENARIOS[name].get("hosts", {}).items():
+            world.register(host, fields)
+        play(world, SCENARIOS[name])
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[stages.Stage]:
+    if not stages.PROGRAM:
+        pytest.skip("FUSE_STAGE names no stage")
+    stage = stages.Stage()
+    yield stage
+    stage.close()
+
+
+@pytest.mark.parametrize("name", sorted(SCENARIOS))
+def test_over_rest(name: str, stage: stages.Stage) -> None:
+    scenario = SCENARIOS[name]
+    stage.act({"open": {"config": scenario.get("config"), "hosts": scenario.get("hosts")}})
+    with fuse.Orchestrator.connect(stage.url, stage.token) as plane:
+        play(World(plane, stage), scenario)

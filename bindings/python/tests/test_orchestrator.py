@@ -13,19 +13,6 @@ from test_process import python
 import fuse_runtime as fuse
 
 
-@pytest.fixture(params=["here", "there"])
-def plane(request):
-    """In this process, and behind the REST API: the same in both."""
-    if request.param == "here":
-        with fuse.Orchestrator.in_memory() as plane:
-            yield plane
-        return
-    if not server.PROGRAM:
-        pytest.skip("FUSE_PROGRAM names no server")
-    with server.serving() as (url, token), fuse.Orchestrator.connect(url, token) as plane:
-        yield plane
-
-
 @pytest.mark.skipif(not server.PROGRAM, reason="FUSE_PROGRAM names no server")
 def test_a_wrong_token_is_refused() -> None:
     with server.serving() as (url, token), pytest.raises(fuse.UnauthorizedError) as refused:

@@ -6,6 +6,7 @@ import hashlib
 import pathlib
 
 import numpy as np
+from PIL import Image
 
 WIDTH, HEIGHT = 320, 240
 #: Frames until the window has swept the whole picture.
@@ -17,11 +18,10 @@ class Sky:
     """The picture that frames are windows of."""
 
     def __init__(self) -> None:
-        header, pixels = PICTURE.read_bytes().split(b"\n", 1)
-        magic, width, height, _ = header.split()
-        if magic != b"P5":
-            raise ValueError(f"{PICTURE} is not a grey picture in the PGM format")
-        self.pixels = np.frombuffer(pixels, np.uint8).reshape(int(height), int(width))
+        with Image.open(PICTURE) as picture:
+            if picture.mode != "L":
+                raise ValueError(f"{PICTURE} is not a grey picture of 8 bits")
+            self.pixels = np.asarray(picture)
 
     def frame(self, number: int) -> np.ndarray:
         """Frame ``number``: row after row, every other one backwards, as a scanning telescope would."""
@@ -39,18 +39,42 @@ class Summary:
     def __init__(self) -> None:
         self.text = "frame\tverdict\twhy\tbytes_in\tbytes_out\tpacket_sha256\n"
         self.kept = 0
+        #: Bytes in for each byte out, by frame; 0 for those that were dropped.
+        self.ratios: list[float] = []
 
     def add(self, number: int, packet: bytes | None, why: str) -> None:
         """Adds a frame: with its packet when it was sent, else with why it was not."""
         verdict, size = ("dropped", 0) if packet is None else ("kept", len(packet))
         digest = "-" if packet is None else hashlib.sha256(packet).hexdigest()[:16]
         self.kept += packet is not None
+        self.ratios.append(WIDTH * HEIGHT / size if size else 0.0)
         self.text += f"{number}\t{verdict}\t{why}\t{WIDTH * HEIGHT}\t{size}\t{digest}\n"
         bar = "" if packet is None else "#" * round(20 * WIDTH * HEIGHT / size / 2)
         ratio = "-" if packet is None else f"{WIDTH * HEIGHT / size:.2f}"
         print(f"{number:>5}  {verdict:<8} {why:<14} {size:>7} {ratio:>6}  {bar}")
 
     def write(self, out: pathlib.Path) -> None:
-        """Writes ``summary.tsv``."""
+        """Writes ``summary.tsv`` and ``ratio.png``."""
         out.mkdir(parents=True, exist_ok=True)
         (out / "summary.tsv").write_text(self.text)
+        self.plot(out / "ratio.png")
+
+    def plot(self, path: pathlib.Path) -> None:
+        """Draws the ratio of each frame."""
+        import matplotlib
+
+        matplotlib.use("Agg")
+        import matplotlib.pyplot as plt
+
+        figure, axes = plt.subplots(figsize=(8, 3.2), layout="constrained")
+        frames = range(len(self.ratios))
+        axes.bar(frames, self.ratios, color="#2a6f97", label="sent")
+        dropped = [number for number in frames if not self.ratios[number]]
+        if dropped:
+            axes.plot(dropped, [0.02] * len(dropped), "x", color="#c1121f", label="dropped", clip_on=False)
+        axes.axhline(1, color="grey", linewidth=0.8, linestyle="--")
+        axes.set(xlabel="frame", ylabel="bytes in / bytes out", title="Compression of each frame", xlim=(-0.8, len(self.ratios) - 0.2))
+        axes.set_ylim(0, max(self.ratios, default=1.0) * 1.25)
+        axes.legend(loc="upper right", ncols=2)
+        figure.savefig(path, dpi=110)
+        plt.close(figure)

@@ -9,8 +9,8 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use fuse_orchestrator::provider::agent_api::{AgentSnapshot, CreateVm, Restore, SnapshotList, Vm};
-use serde::Deserialize;
+use fuse_orchestrator::provider::agent_api::{AgentSnapshot, CreateVm, Restore, Vm};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
@@ -25,8 +25,26 @@ use crate::{
     transfer::{self, GRANT_HEADER, PullRequest, Pulled},
 };
 
-fn described(record: &SnapshotRecord) -> AgentSnapshot {
-    AgentSnapshot {
+/// A snapshot, as the contract has it and beyond.
+#[derive(Debug, Serialize)]
+pub(super) struct Shown {
+    #[serde(flatten)]
+    snapshot: AgentSnapshot,
+    /// Extension: whether the guest's programs stood still when its memory was saved, so that none of them runs in a clone
+    /// before the clone has an identity of its own.
+    programs_held: bool,
+    /// Extension: the snapshot that its memory builds on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct ShownList {
+    snapshots: Vec<Shown>,
+}
+
+fn described(record: &SnapshotRecord) -> Shown {
+    let snapshot = AgentSnapshot {
         snapshot_id: record.id.to_string(),
         comment: Some(record.comment.clone()),
         created_at: Some(record.created_at.to_string()),
@@ -34,7 +52,9 @@ fn described(record: &SnapshotRecord) -> AgentSnapshot {
         digest: record.digest().map(|digest| digest.to_string()),
         kind: Some(if record.kind == SnapshotKind::Live { "live" } else { "disk" }.to_owned()),
         size_bytes: Some(record.size()),
-    }
+    };
+    let parent = record.parent.as_ref().map(ToString::to_string);
+    Shown { snapshot, programs_held: record.held_ms > 0, parent }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -50,7 +70,7 @@ pub(super) async fn take(
     State(api): State<Api>,
     Path(id): Path<String>,
     Body(body): Body<Take>,
-) -> Answer<AgentSnapshot> {
+) -> Answer<Shown> {
     let memory = match (body.live, body.diff) {
         (false, _) => Memory::None,
         (true, false) => Memory::Full,
@@ -61,9 +81,9 @@ pub(super) async fn take(
     Ok(Json(described(&made)))
 }
 
-pub(super) async fn list(State(api): State<Api>, Path(id): Path<String>) -> Answer<SnapshotList> {
+pub(super) async fn list(State(api): State<Api>, Path(id): Path<String>) -> Answer<ShownList> {
     let found = api.agent.snapshots().of_vm(&name_in_path(&id)?);
-    Ok(Json(SnapshotList { snapshots: found.iter().map(|record| described(record)).collect() }))
+    Ok(Json(ShownList { snapshots: found.iter().map(|record| described(record)).collect() }))
 }
 
 pub(super) async fn remove(

@@ -43,6 +43,8 @@ enum Child {
     Spin { core: usize },
     /// Memory of idle modules.
     Memory { what: String, modules: usize },
+    /// The Rust API on the modules of a folder, as JSON: what the bindings are compared with.
+    Reference { folder: PathBuf },
 }
 
 fn main() -> ExitCode {
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         Some(Part::Child { child: Child::Memory { what, modules } }) => {
             rows::life::memory_in_this_process(what, *modules).map(|bytes| println!("{bytes}"))
         }
+        Some(Part::Child { child: Child::Reference { folder } }) => reference(folder, arguments.quick),
         None => run(&arguments),
     };
     match done {
@@ -61,6 +64,12 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn reference(folder: &std::path::Path, quick: bool) -> Result<()> {
+    let plan = if quick { Plan::QUICK } else { Plan::FULL };
+    println!("{}", serde_json::to_string(&rows::bindings::reference(folder, &plan)?)?);
+    Ok(())
 }
 
 fn run(arguments: &Arguments) -> Result<()> {

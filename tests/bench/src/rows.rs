@@ -5,6 +5,7 @@ use crate::plan::Plan;
 use crate::report::{Row, Table};
 use crate::{Result, native};
 
+pub mod bindings;
 pub mod c;
 pub mod event;
 pub mod kernel;

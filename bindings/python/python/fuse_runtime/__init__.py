@@ -72,6 +72,7 @@ from .errors import (
 from .hal import Hal, HalGroup
 from .orchestrator import ApiKey, DeadLetter, Environment, Event, ExecResult, Host, Orchestrator, Snapshot
 from .orchestrator_async import AsyncEnvironment, AsyncHost, AsyncOrchestrator, AsyncSnapshot
+from .terminal import AsyncTerminal, Terminal
 from .names import Activation, Capability, ErrorKind, ModuleState
 
 __all__ = [
@@ -84,6 +85,7 @@ __all__ = [
     "AsyncHost",
     "AsyncOrchestrator",
     "AsyncSnapshot",
+    "AsyncTerminal",
     "BufferTooSmallError",
     "Capability",
     "ConflictError",
@@ -131,6 +133,7 @@ __all__ = [
     "Runtime",
     "Snapshot",
     "StepOutcome",
+    "Terminal",
     "TickReport",
     "TrapError",
     "UnauthorizedError",

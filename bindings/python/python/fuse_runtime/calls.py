@@ -6,11 +6,12 @@ import asyncio
 import base64
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from ._fuse import Pending, Plane, Stream
-from .errors import orchestrator_error
+from ._awaiting import awaited
+from ._fuse import Plane, Stream
+from .terminal import AsyncTerminal, Terminal
 
 __all__ = ["AsyncCalls", "AsyncPieces", "Calls", "Pieces", "body_of"]
 
@@ -49,6 +50,9 @@ class Calls:
     def stream(self, name: str, **arguments: Any) -> Pieces:
         return Pieces(self._plane.stream(name, json.dumps(arguments)))
 
+    def attach(self, **arguments: Any) -> Terminal:
+        return Terminal(self._plane.attach(json.dumps(arguments)))
+
     def close(self) -> None:
         self._plane.close()
 
@@ -81,32 +85,6 @@ class Pieces:
         return piece
 
 
-async def _awaited(begin: Callable[[Callable[[bool, str | None], None]], Pending]) -> str | None:
-    """Begins a call and waits for it on the running event loop. Cancelling abandons the call."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[str | None] = loop.create_future()
-
-    def finish(ok: bool, text: str | None) -> None:
-        if future.done():
-            return
-        if ok:
-            future.set_result(text)
-        else:
-            future.set_exception(orchestrator_error(text or ""))
-
-    def done(ok: bool, text: str | None) -> None:
-        try:
-            loop.call_soon_threadsafe(finish, ok, text)
-        except RuntimeError:
-            pass  # the loop was closed: nobody waits any more
-
-    pending = begin(done)
-    try:
-        return await future
-    finally:
-        pending.cancel()
-
-
 class AsyncCalls:
     """Calls that are awaited."""
 
@@ -115,13 +93,17 @@ class AsyncCalls:
 
     async def call(self, name: str, **arguments: Any) -> Any:
         text = json.dumps(arguments)
-        return _read(await _awaited(lambda done: self._plane.begin(name, text, done)))
+        return _read(await awaited(lambda done: self._plane.begin(name, text, done)))
 
     async def upload(self, id: str, path: str, mode: int, content: bytes) -> None:
-        await _awaited(lambda done: self._plane.begin_upload(id, path, mode, content, done))
+        await awaited(lambda done: self._plane.begin_upload(id, path, mode, content, done))
 
     async def stream(self, name: str, **arguments: Any) -> AsyncPieces:
         return AsyncPieces(self._plane.stream(name, json.dumps(arguments)))
+
+    async def attach(self, **arguments: Any) -> AsyncTerminal:
+        text = json.dumps(arguments)
+        return AsyncTerminal(await awaited(lambda done: self._plane.begin_attach(text, done)))
 
     async def close(self) -> None:
         await asyncio.to_thread(self._plane.close)
@@ -149,7 +131,7 @@ class AsyncPieces:
         return self
 
     async def __anext__(self) -> str:
-        piece = await _awaited(self._stream.begin)
+        piece = await awaited(self._stream.begin)
         if piece is None:
             raise StopAsyncIteration
         return piece

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from .calls import Calls, body_of
 from .records import ApiKey, DeadLetter, Event, ExecResult, Record
+from .terminal import Terminal
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -228,6 +229,11 @@ class Environment(Owned):
         if shell is not None:
             request["shell"] = shell
         return ExecResult.of(self._call("exec", request=request))
+
+    def attach(self, *cmd: str, rows: int = 24, cols: int = 80) -> Terminal:
+        """Runs a program with arguments, or a login shell, with a terminal of this size. While it is open the environment
+        counts as used."""
+        return self._fuse._calls.attach(id=self.id, cmd=cmd, rows=rows, cols=cols)
 
     def upload(self, path: str, content: str | bytes, *, mode: int = 0o644) -> None:
         """Writes a file in the guest."""

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from .calls import AsyncCalls, body_of
 from .records import ApiKey, DeadLetter, Event, ExecResult, Record
+from .terminal import AsyncTerminal
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -230,6 +231,11 @@ class AsyncEnvironment(Owned):
         if shell is not None:
             request["shell"] = shell
         return ExecResult.of(await self._call("exec", request=request))
+
+    async def attach(self, *cmd: str, rows: int = 24, cols: int = 80) -> AsyncTerminal:
+        """Runs a program with arguments, or a login shell, with a terminal of this size. While it is open the environment
+        counts as used."""
+        return await self._fuse._calls.attach(id=self.id, cmd=cmd, rows=rows, cols=cols)
 
     async def upload(self, path: str, content: str | bytes, *, mode: int = 0o644) -> None:
         """Writes a file in the guest."""

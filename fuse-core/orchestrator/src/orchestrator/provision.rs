@@ -71,10 +71,10 @@ impl ControlPlane {
     ///
     /// # Errors
     /// [`Error::BootFailed`] when it failed or was destroyed instead, [`Error::Timeout`] when it takes longer (it
-    /// goes on), [`Error::NotFound`].
+    /// goes on), [`Error::NotFound`], [`Error::Closed`].
     pub async fn wait_running(&self, id: &EnvironmentId, limit: Duration) -> Result<Arc<Environment>> {
         let wait = async {
-            let mut events = self.events_of(id);
+            let mut changes = self.inner.waits.on(id);
             loop {
                 let environment = self.inner.environment(id)?.value;
                 match environment.state {
@@ -82,9 +82,9 @@ impl ControlPlane {
                     EnvironmentState::Provisioning => {}
                     _ => return Err(boot_failure(&environment)),
                 }
-                if events.next().await?.is_none() {
-                    return Err(Error::Closed { why: "it was closed".to_owned() });
-                }
+                self.inner.check_open()?;
+                // The sender is in the map for as long as this receiver is there.
+                let _ = changes.changed().await;
             }
         };
         tokio::time::timeout(limit, wait)
