@@ -123,6 +123,7 @@ def schedule(site, machines):
     site.fuse("host", "add", "two", two.url, *known_by, variables={"FUSE_HOST_TOKEN": two.token})
     until("both hosts are ready", lambda: all(
         site.fuse("host", "get", host)["liveness"]["state"] == "ready" for host in machines))
+    assert all(site.fuse("host", "get", host)["backend"] == "qemu" for host in machines), "what an agent runs it says"
     made = [site.create("a"), site.create("b")]
     placed = {one["host_id"]: one["id"] for one in made}
     assert set(placed) == set(machines), f"they are not spread: {made}"
@@ -198,6 +199,7 @@ def move(site, machines, source):
 def lose_and_find(site, network, machines, placed):
     """A machine is cut off: what it has is unknown, not gone. It comes back with the same processes."""
     cut, other = placed["default"], placed["two"]
+    kept = site.fuse("snapshot", "create", cut)
     before, vmms = counter(site, cut), machines["default"].vmms()
     network.cut(network.hosts[0])
     missed = until("the host is missed", lambda: (host := site.fuse("host", "get", "default"))["liveness"]["state"] != "ready" and host)
@@ -207,6 +209,9 @@ def lose_and_find(site, network, machines, placed):
     code, out, err = site.ask("environment", "exec", cut, "--timeout", "5s", "--", "true")
     assert code == 125 and "default" in out + err, f"exec on a host that is cut off: {code}: {out}{err}"
     goes_on(site, other, counter(site, other))
+    # What only that machine has cannot be had now.
+    code, out, err = site.ask("environment", "create", "--seed", kept["id"], "--ram-mb", "128", "--host", "two")
+    assert code == 4 and "does not answer" in out + err, f"a snapshot of a host that is cut off: {code}: {out}{err}"
     new = site.create("meanwhile")
     assert new["host_id"] == "two", "a host that is cut off takes nothing new"
     assert machines["default"].vmms() == vmms, "its VMs go on without us"
@@ -218,6 +223,7 @@ def lose_and_find(site, network, machines, placed):
     assert machines["default"].vmms() == vmms, "the same VMMs"
     assert site.sh(cut, "cat /root/notes") == "later"
     site.fuse("environment", "destroy", new["id"], "--yes")
+    site.fuse("snapshot", "delete", kept["id"], "--yes")
     return after
 
 
