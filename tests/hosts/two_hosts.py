@@ -12,6 +12,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,9 @@ import time
 
 from network import Network, run
 from programs import Agent, Site, until
+
+# Seconds until it is given up, on a machine that does much beside it.
+LONGEST = 900
 
 # A process that counts in memory alone, once for each VM: where it goes on, memory went on.
 COUNTER = "(setsid sh -c 'echo $$ >/run/counter.pid; i=0; while :; do i=$((i+1)); echo $i >/run/counter; sleep 0.05; done' >/dev/null 2>&1 </dev/null &)"
@@ -282,6 +286,17 @@ def story(fuse, program, guest, work, network):
     done("nothing is left")
 
 
+def end_in_time():
+    """Whoever ends it, and when it hangs: what was made is cleared away."""
+
+    def end(number, _):
+        sys.exit(f"hosts: ended by {signal.Signals(number).name}")
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGALRM, end)
+    signal.alarm(LONGEST)
+
+
 def main():
     fuse, program, guest, parent = map(pathlib.Path, sys.argv[1:5])
     why = why_not()
@@ -290,6 +305,7 @@ def main():
             sys.exit(f"hosts: not run: {why}")
         print(f"hosts: skipped: {why}")
         return
+    end_in_time()
     parent.mkdir(parents=True, exist_ok=True)
     work = pathlib.Path(tempfile.mkdtemp(prefix="hosts-", dir=parent))
     network = Network()
