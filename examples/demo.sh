@@ -10,7 +10,15 @@ for example in camera_compress camera_filter_compress; do
     "$target/release/$example" --out "$target/demo/$example"
 done
 echo
-echo "sandbox: one environment from provision to destroy, on the stub provider"
-"$target/release/sandbox"
+echo "sandbox: one environment from provision to destroy"
+# Real VMs where QEMU is installed, or Firecracker; else the sandbox itself says that it runs on the stub, and why.
+export FUSE_HOST_DATA=${FUSE_HOST_DATA:-$PWD/target/demo/vms}
+image=()
+if command -v qemu-system-x86_64 qemu-system-aarch64 firecracker >/dev/null; then
+    fused=$(host-agent/scripts/build-fused.sh)
+    PATH=$PATH:$(dirname "$fused")
+    image=(--make-image)
+fi
+"$target/release/sandbox" ${image[@]+"${image[@]}"}
 echo
 echo "demo: pictures of all frames with their verdicts: $target/demo/*/contact_sheet.png"

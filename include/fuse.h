@@ -2302,6 +2302,30 @@ fuse_status_t fuse_orchestrator_lineage_async(struct fuse_orchestrator_t *orches
                                               void *user);
 
 /**
+ * Finds the newest ready snapshot of a layer of a build, for an architecture: "amd64" or "arm64". The answer has "found"
+ * and, when there is one, "snapshot".
+ *
+ * FUSE_ERR_INVALID_ARG for another architecture, or an empty layer.
+ *
+ * ISR-safe: no; allocates: yes; blocks: yes; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_resolve_snapshot(struct fuse_orchestrator_t *orchestrator,
+                                                 const char *layer_key,
+                                                 const char *arch,
+                                                 char **out);
+
+/**
+ * fuse_orchestrator_resolve_snapshot that does not wait: `done` is told the answer.
+ *
+ * ISR-safe: no; allocates: yes; blocks: no; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_resolve_snapshot_async(struct fuse_orchestrator_t *orchestrator,
+                                                       const char *layer_key,
+                                                       const char *arch,
+                                                       fuse_completion_fn done,
+                                                       void *user);
+
+/**
  * Sets the environment that a snapshot was made of back to it, in place. Its credentials stay those of now. There
  * is no answer.
  *
@@ -2441,6 +2465,52 @@ fuse_status_t fuse_orchestrator_uncordon_async(struct fuse_orchestrator_t *orche
                                                const char *id,
                                                fuse_completion_fn done,
                                                void *user);
+
+/**
+ * Empties a host: cordons it, drains each of its environments, and destroys each when its drain command has ended, or
+ * when its time is over. `query` (may be NULL): an object with limit_seconds, a text: how long the drain of one
+ * environment may take; left out: as configured, 15 min. Returns when the order is durable; it is carried out in the
+ * background, and an uncordon takes it back. The answer is that of fuse_orchestrator_host_drain.
+ *
+ * FUSE_ERR_NOT_FOUND; FUSE_ERR_INVALID_ARG for a limit that is no number of seconds.
+ *
+ * ISR-safe: no; allocates: yes; blocks: yes; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_drain_host(struct fuse_orchestrator_t *orchestrator,
+                                           const char *id,
+                                           const char *query,
+                                           char **out);
+
+/**
+ * fuse_orchestrator_drain_host that does not wait: `done` is told the answer.
+ *
+ * ISR-safe: no; allocates: yes; blocks: no; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_drain_host_async(struct fuse_orchestrator_t *orchestrator,
+                                                 const char *id,
+                                                 const char *query,
+                                                 fuse_completion_fn done,
+                                                 void *user);
+
+/**
+ * How the emptying of a host goes. The answer has since, limit_seconds, environments (how many there were), left (how
+ * many there are), states and, when the host is empty, finished_at; NULL when nobody asked for it.
+ *
+ * FUSE_ERR_NOT_FOUND.
+ *
+ * ISR-safe: no; allocates: yes; blocks: yes; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_host_drain(struct fuse_orchestrator_t *orchestrator, const char *id, char **out);
+
+/**
+ * fuse_orchestrator_host_drain that does not wait: `done` is told the answer.
+ *
+ * ISR-safe: no; allocates: yes; blocks: no; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_host_drain_async(struct fuse_orchestrator_t *orchestrator,
+                                                 const char *id,
+                                                 fuse_completion_fn done,
+                                                 void *user);
 
 /**
  * Removes a host. `force` 1: whatever it holds; its environments count as gone, and the operator vouches for that.

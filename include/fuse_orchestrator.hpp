@@ -106,6 +106,8 @@ class orchestrator {
             return fuse_orchestrator_connect(url.c_str(), token, out, error, capacity);
         });
     }
+    /* Takes over a handle of fuse.h: it is closed with this. */
+    static orchestrator adopt(fuse_orchestrator_t *handle) noexcept { return orchestrator(handle); }
     orchestrator(orchestrator &&other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
     orchestrator &operator=(orchestrator &&other) noexcept {
         std::swap(handle_, other.handle_);
@@ -237,6 +239,14 @@ class orchestrator {
             return fuse_orchestrator_lineage_async(handle_, id.c_str(), tell, user);
         });
     }
+    result<std::string> resolve_snapshot(const std::string &layer_key, const std::string &arch) {
+        return call([&](char **out) { return fuse_orchestrator_resolve_snapshot(handle_, layer_key.c_str(), arch.c_str(), out); });
+    }
+    result<void> resolve_snapshot_async(const std::string &layer_key, const std::string &arch, completion done) {
+        return later(std::move(done), [&](fuse_completion_fn tell, void *user) {
+            return fuse_orchestrator_resolve_snapshot_async(handle_, layer_key.c_str(), arch.c_str(), tell, user);
+        });
+    }
     result<std::string> restore_snapshot(const std::string &id) {
         return call([&](char **out) { return fuse_orchestrator_restore_snapshot(handle_, id.c_str(), out); });
     }
@@ -291,6 +301,23 @@ class orchestrator {
     result<void> uncordon_async(const std::string &id, completion done) {
         return later(std::move(done), [&](fuse_completion_fn tell, void *user) {
             return fuse_orchestrator_uncordon_async(handle_, id.c_str(), tell, user);
+        });
+    }
+    result<std::string> drain_host(const std::string &id, const char *query = nullptr) {
+        return call([&](char **out) { return fuse_orchestrator_drain_host(handle_, id.c_str(), query, out); });
+    }
+    result<void> drain_host_async(const std::string &id, completion done, const char *query = nullptr) {
+        return later(std::move(done), [&](fuse_completion_fn tell, void *user) {
+            return fuse_orchestrator_drain_host_async(handle_, id.c_str(), query, tell, user);
+        });
+    }
+    /* An empty text when nobody asked for it. */
+    result<std::string> host_drain(const std::string &id) {
+        return call([&](char **out) { return fuse_orchestrator_host_drain(handle_, id.c_str(), out); });
+    }
+    result<void> host_drain_async(const std::string &id, completion done) {
+        return later(std::move(done), [&](fuse_completion_fn tell, void *user) {
+            return fuse_orchestrator_host_drain_async(handle_, id.c_str(), tell, user);
         });
     }
     result<std::string> remove_host(const std::string &id, uint32_t force) {

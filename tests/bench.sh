@@ -9,7 +9,7 @@ mkdir -p "${CARGO_TARGET_DIR:-target}/bench"
 cargo bench --quiet --workspace --bench orchestrator -- --json "${CARGO_TARGET_DIR:-target}/bench/orchestrator.json"
 echo
 echo "The server: the HTTP layer beside the library, over loopback."
-cargo bench --quiet --workspace --bench http | tee "${CARGO_TARGET_DIR:-target}/bench/server.txt"
+FUSE_OHA=$(tests/load-generator.sh) cargo bench --quiet --workspace --bench http | tee "${CARGO_TARGET_DIR:-target}/bench/server.txt"
 # The VM part: needs Firecracker (tests/setup.sh test gets it) and KVM, and says so where they are missing.
 cargo bench --quiet --package fuse-host-agent --bench vms
 cargo build --quiet --release --workspace --lib

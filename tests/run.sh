@@ -33,6 +33,7 @@ step "formatting" cargo fmt --all --check
 mapfile -t scripts < <(git ls-files '*.sh')
 step "shell scripts" shellcheck -x "${scripts[@]}" .ci/run host-agent/scripts/tests/systemctl
 step "licences, bans and sources" target/tools/bin/cargo-deny --log-level error check bans licenses sources
+step "licences of the flight library" target/tools/bin/cargo-deny --log-level error --manifest-path fuse-ffi/flight/Cargo.toml --config deny.toml check bans licenses sources
 step "bill of materials" tests/sbom.sh "$CARGO_TARGET_DIR/sbom"
 # The guest agent, small and static as guests get it, and what boots with it: the VM tests run inside of it.
 FUSE_TEST_FUSED=$(host-agent/scripts/build-fused.sh)
@@ -49,7 +50,10 @@ step "bindings: Python and Node" tests/bindings.sh "$CARGO_TARGET_DIR/debug/deps
 step "modules: rebuilt, the same byte for byte" tests/modules-check.sh
 # The tests have built the program `fuse`.
 step "flight library: symbols, size, memory, bare metal, FreeRTOS" tests/flight/check.sh "$CARGO_TARGET_DIR/debug/fuse"
-step "host scripts, each twice" host-agent/scripts/tests/run.sh
+step "host scripts, each twice" env FUSE_TEST_AGENT="$CARGO_TARGET_DIR/debug/fuse-host-agent" \
+    FUSE_TEST_FUSE="$CARGO_TARGET_DIR/debug/fuse" host-agent/scripts/tests/run.sh
+step "a fleet of two machines" python3 -B tests/hosts/two_hosts.py "$CARGO_TARGET_DIR/debug/fuse" \
+    "$CARGO_TARGET_DIR/debug/fuse-host-agent" "$FUSE_TEST_GUEST" "$CARGO_TARGET_DIR/tmp"
 step "server: published clients, answers against the description" tests/server.sh "$CARGO_TARGET_DIR/debug/fuse"
 step "fuzzing" tests/fuzz.sh "${FUZZ_SECONDS:-8}"
 step "lints" cargo clippy --quiet --workspace --all-targets -- -D warnings

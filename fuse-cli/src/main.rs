@@ -17,6 +17,10 @@ mod output;
 mod server;
 mod wasm;
 
+/// A server allocates on one thread and frees on another all day, which the allocator of the C library pays for with locks.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Stack of the thread that steps modules: what the largest `stack_size` takes, and as much again for the rest.
 const STACK_BYTES: usize = 2 * fuse_edge::STACK_BYTES_LIMIT as usize + (4 << 20);
 

@@ -293,10 +293,11 @@ unsafe fn add(group: HalGroup, lent: Lent, raw: &fuse_hal_function_t) -> Result<
         ),
     };
     Ok(group.function(name, &params, result, move |call| {
-        let mut call = fuse_hal_call_t { call: core::ptr::from_mut(call).cast(), result: None };
+        let mut call =
+            fuse_hal_call_t { call: core::ptr::from_mut(call).cast(), result: FUSE_HAL_NONE, bits: 0 };
         // SAFETY: the host's function, with its pointer; the call lives until it returns.
         let code = unsafe { callback(lent.user(), &raw mut call) };
-        answer(code, call.result)
+        answer(code, call.returned())
     }))
 }
 
@@ -326,10 +327,24 @@ fn param(ty: fuse_hal_type_t) -> Result<Param, Refusal> {
 pub struct fuse_hal_call_t {
     /// `HalCall<'_>`: it cannot be named with its lifetime here.
     call: *mut c_void,
-    result: Option<Value>,
+    /// The type of the result that was set. Beside its bits rather than a `Value`: what was written in parts and is read
+    /// whole waits in the processor for nanoseconds.
+    result: fuse_hal_type_t,
+    bits: u64,
 }
 
 impl fuse_hal_call_t {
+    fn returned(&self) -> Option<Value> {
+        let narrow = self.bits as u32;
+        Some(match self.result {
+            FUSE_HAL_I32 => Value::I32(narrow.cast_signed()),
+            FUSE_HAL_I64 => Value::I64(self.bits.cast_signed()),
+            FUSE_HAL_F32 => Value::F32(f32::from_bits(narrow)),
+            FUSE_HAL_F64 => Value::F64(f64::from_bits(self.bits)),
+            _ => return None,
+        })
+    }
+
     fn get(&mut self) -> &mut HalCall<'_> {
         // SAFETY: made from a `&mut HalCall` that outlives the callback, in which alone this struct is reachable.
         unsafe { &mut *self.call.cast() }
@@ -511,7 +526,7 @@ pub unsafe extern "C" fn fuse_hal_call_return_i32(call: *mut fuse_hal_call_t, va
     // SAFETY: the caller's.
     unsafe {
         with_call(call, |call| {
-            call.result = Some(Value::I32(value));
+            (call.result, call.bits) = (FUSE_HAL_I32, u64::from(value.cast_unsigned()));
             true
         })
     }
@@ -525,7 +540,7 @@ pub unsafe extern "C" fn fuse_hal_call_return_i64(call: *mut fuse_hal_call_t, va
     // SAFETY: the caller's.
     unsafe {
         with_call(call, |call| {
-            call.result = Some(Value::I64(value));
+            (call.result, call.bits) = (FUSE_HAL_I64, value.cast_unsigned());
             true
         })
     }
@@ -539,7 +554,7 @@ pub unsafe extern "C" fn fuse_hal_call_return_f32(call: *mut fuse_hal_call_t, va
     // SAFETY: the caller's.
     unsafe {
         with_call(call, |call| {
-            call.result = Some(Value::F32(value));
+            (call.result, call.bits) = (FUSE_HAL_F32, u64::from(value.to_bits()));
             true
         })
     }
@@ -553,7 +568,7 @@ pub unsafe extern "C" fn fuse_hal_call_return_f64(call: *mut fuse_hal_call_t, va
     // SAFETY: the caller's.
     unsafe {
         with_call(call, |call| {
-            call.result = Some(Value::F64(value));
+            (call.result, call.bits) = (FUSE_HAL_F64, value.to_bits());
             true
         })
     }

@@ -35,7 +35,7 @@ fused=${fused:-$(find_fused "$here")}
 # The modules, each after those that it needs; a name that the kernel has built in is left out.
 modules=(virtio_ring virtio virtio_mmio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci
     failover net_failover virtio_blk virtio_net virtio_console rng-core virtio-rng
-    vsock vmw_vsock_virtio_transport_common vmw_vsock_virtio_transport overlay)
+    vsock vmw_vsock_virtio_transport_common vmw_vsock_virtio_transport vsock_loopback overlay)
 
 fetch_kernel "$packages"
 busybox_package=$(fetch_package "$packages" busybox-static)

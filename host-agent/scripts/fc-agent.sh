@@ -210,6 +210,12 @@ install_orchestrator() {
     place fuse
     mkdir -p "$defaults"
     [ -f "$orchestrator_defaults" ] || put 600 "$units/orchestrator.default" "$orchestrator_defaults" || true
+    # A new key does not open what was sealed with a lost one.
+    local kept
+    kept=$FUSE_ROOT$(setting "$orchestrator_defaults" FUSE_DATA_DIR)/state
+    if [ -z "$(setting "$orchestrator_defaults" TOKEN_ENCRYPTION_KEY)" ] && [ -e "$kept" ]; then
+        die "$kept is sealed with a key that $orchestrator_defaults does not have; put it back there as TOKEN_ENCRYPTION_KEY, or move $kept away to begin anew"
+    fi
     settle "$orchestrator_defaults" ORCH_AUTH_TOKEN "$(secret 32)"
     settle "$orchestrator_defaults" TOKEN_ENCRYPTION_KEY "$(secret 32)"
     if [ -f "$agent_defaults" ]; then

@@ -12,12 +12,13 @@
 //! - [`net`]: addresses, firewall rules as text, and what puts them into the kernel.
 //! - [`agent`]: all of it together: the verbs, a lock for each VM, adoption after a restart, the watch over processes.
 //! - [`transfer`]: snapshots that move between hosts.
-//! - [`http`] and [`provider`]: the two doors.
+//! - [`http`] and [`provider`]: the two doors; [`LocalVms`] is the second one in two lines.
 #![forbid(unsafe_code)]
 
 pub mod agent;
 mod config;
 pub mod driver;
+mod embed;
 mod error;
 pub mod http;
 pub mod image;
@@ -29,5 +30,6 @@ pub mod system;
 pub mod transfer;
 
 pub use config::{Config, DriverConfig, NetworkConfig};
+pub use embed::LocalVms;
 pub use error::{Error, ErrorKind, Result};
 pub use provider::{LocalConnector, LocalProvider};

@@ -9,19 +9,23 @@ use crate::{
     store::ImageName,
 };
 
+/// VM slots for each processor of this machine.
+const VMS_A_PROCESSOR: usize = 4;
 /// The user of jailed VMMs when nothing else is configured.
 const JAILED_USER: u32 = 64_000;
 
 impl Config {
     /// What works on this machine: Firecracker where KVM does and it is installed (as root, with its jailer and taps),
-    /// else QEMU with a network of its own. The image `default` must be in `data`.
+    /// else QEMU with a network of its own. The image `default` must be in `data`. At most four VMs for each processor.
     ///
     /// # Errors
     /// Not found: no image, or no VMM; with what to do about it.
     pub fn suggested(data: &Path) -> Result<Self> {
         let image = ImageName::new(&Self::default().default_image)?;
         crate::image::store(data)?.open(&image)?;
-        let base = Self { data: data.to_owned(), ..Self::default() };
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let max_vms = u32::try_from(processors.saturating_mul(VMS_A_PROCESSOR)).unwrap_or(u32::MAX);
+        let base = Self { data: data.to_owned(), max_vms, ..Self::default() };
         let is_root = rustix::process::geteuid().is_root();
         let firecracker = in_path("firecracker").filter(|_| Accelerator::Auto.resolved() == Accelerator::Kvm);
         if let Some(program) = firecracker {

@@ -195,6 +195,7 @@ async fn a_snapshot_moves_to_another_host_and_goes_on_there() {
         from.exec("vm-1", &["count"]).await;
     }
     let snapshot = from.post("/v1/vm/vm-1/snapshot", json!({ "comment": "to move", "live": true })).await;
+    assert_eq!(snapshot["programs_held"], false, "the bare guest cannot");
     let digest: Sha256Hex = snapshot["digest"].as_str().unwrap().parse().unwrap();
     let now = std::time::SystemTime::now();
     let pull = |grant: String| json!({ "peer_url": from.url, "grant": grant, "snapshot_id": "moved" });

@@ -70,6 +70,7 @@ async fn memory_goes_on_in_clones_that_are_their_own() {
     }
     let snapshot = agent.snapshot(&name("vm-1"), live(Memory::Full)).await.unwrap();
     assert_eq!(snapshot.kind, SnapshotKind::Live);
+    assert_eq!(snapshot.held_ms, 0, "this guest cannot hold programs, and the record says so");
     assert_eq!(sh(&agent, "vm-1", "count").await, "4", "the origin goes on");
     let clone = |text: &str| NewVm { seed: Some(snapshot.id.clone()), ..small(text) };
     agent.create(clone("vm-2")).await.unwrap();

@@ -156,6 +156,118 @@ fn clones_diverge_in_memory_and_disk_and_are_their_own() {
     });
 }
 
+/// Writes who the machine is, as fast as a shell can. The random number comes first: a line whose number only the clone has
+/// was begun there.
+const LOGGER: &str = "while :; do read -r u < /proc/sys/kernel/random/uuid; read -r h < /proc/sys/kernel/hostname; \
+    read -r m < /etc/machine-id; echo \"$u $h $m $EPOCHREALTIME\"; done >> /run/identity";
+
+async fn identities(agent: &HostAgent, vm: &str) -> Vec<Vec<String>> {
+    let mut log = Vec::new();
+    let download = Download { path: "/run/identity".to_owned(), offset: 0, length: None };
+    agent.download(&name(vm), &download, &mut log).await.unwrap();
+    let text = String::from_utf8(log).unwrap();
+    // The last line may be half there.
+    let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+    whole.lines().map(|line| line.split(' ').map(str::to_owned).collect()).collect()
+}
+
+#[test]
+fn no_program_of_a_clone_sees_whom_it_was_cloned_from() {
+    on_clone("parent", |origin| async move {
+        let agent = &origin.agent;
+        let groups = "cut -d: -f3 /proc/self/cgroup /proc/$(pidof fused)/cgroup";
+        assert_eq!(
+            sh(agent, "parent", groups).await,
+            "/fuse-programs\n/",
+            "the agent is not among the programs"
+        );
+        sh(agent, "parent", "date -s @1600000000").await;
+        let logger = format!("setsid sh -c '{LOGGER}' > /dev/null 2>&1 &");
+        sh(agent, "parent", &logger).await;
+        while identities(agent, "parent").await.len() < 100 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let began = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
+        let snapshot = agent.snapshot(&name("parent"), memory(Memory::Full)).await.unwrap();
+        assert!(snapshot.held_ms > 0, "fused holds programs, and the record says so");
+        agent.create(NewVm { seed: Some(snapshot.id.clone()), ..linux("child") }).await.unwrap();
+        let of_child = identities(agent, "child").await;
+        let before = of_child.len();
+        let mut of_child = of_child;
+        while of_child.len() < before + 100 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            of_child = identities(agent, "child").await;
+        }
+        let of_parent = identities(agent, "parent").await;
+        let known: std::collections::HashMap<&str, &Vec<String>> =
+            of_parent.iter().map(|line| (line[0].as_str(), line)).collect();
+        let parent_id = &of_parent[0][2];
+        let (mut under_way, mut own) = (0, 0);
+        for line in &of_child {
+            match known.get(line[0].as_str()) {
+                Some(same) if *same == line => {}
+                // Its number was read before the snapshot, the rest of it after: the program stood still between.
+                Some(_) => under_way += 1,
+                None => {
+                    own += 1;
+                    assert_eq!(line[1], "child", "{line:?}");
+                    assert_ne!(&line[2], parent_id, "{line:?}");
+                    let clock: f64 = line[3].parse().unwrap();
+                    assert!(clock > began - 60.0, "{line:?}, and it is {began}");
+                }
+            }
+        }
+        assert!(under_way <= 1, "{under_way} random numbers were drawn by both");
+        assert!(own >= 50, "{own} lines of its own of {}", of_child.len());
+        assert!(of_parent.len() > before, "the parent goes on");
+        assert!(of_parent.iter().all(|line| line[1] == "parent"));
+        agent.destroy(&name("child")).await.unwrap();
+
+        // A VM that is paused has its programs held, too.
+        agent.pause(&name("parent")).await.unwrap();
+        let paused = agent.snapshot(&name("parent"), memory(Memory::Full)).await.unwrap();
+        assert!(paused.held_ms > 0);
+        agent.resume(&name("parent")).await.unwrap();
+        assert_eq!(sh(agent, "parent", "echo on").await, "on");
+    });
+}
+
+#[test]
+fn programs_go_on_by_themselves_when_the_host_does_not_come_back() {
+    on_clone("alone", |origin| async move {
+        use fuse_guest_protocol::verb::{Freeze, Thaw};
+        let agent = &origin.agent;
+        sh(agent, "alone", "(while :; do echo; sleep 0.02; done) > /run/beat 2> /dev/null &").await;
+        let client = agent.guest(&name("alone")).await.unwrap();
+        let beats = async || {
+            let mut beats = Vec::new();
+            let download = Download { path: "/run/beat".to_owned(), offset: 0, length: None };
+            agent.download(&name("alone"), &download, &mut beats).await.unwrap();
+            beats.len()
+        };
+        let frozen = client.call(&Freeze { limit_ms: 600_000 }).await.unwrap();
+        assert!(frozen.processes >= 1);
+        let before = beats().await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert_eq!(beats().await, before, "nothing runs");
+        // What is started meanwhile waits.
+        let waits = agent.clone();
+        let started = tokio::spawn(async move { sh(&waits, "alone", "echo started").await });
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert!(!started.is_finished());
+        assert!(client.call(&Thaw {}).await.unwrap().was_frozen);
+        assert_eq!(started.await.unwrap(), "started");
+        assert!(!client.call(&Thaw {}).await.unwrap().was_frozen, "once is enough");
+        client.call(&Freeze { limit_ms: 1000 }).await.unwrap();
+        let before = beats().await;
+        let began = std::time::Instant::now();
+        while beats().await == before {
+            assert!(began.elapsed() < Duration::from_secs(60), "they stand still for ever");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+}
+
 #[test]
 fn a_vm_is_set_back_to_a_live_snapshot_and_goes_on() {
     on_clone("back", |origin| async move {

@@ -53,6 +53,7 @@ async fn open(place: &str, keys: &str) -> ControlPlane {
     config.timeouts.snapshot = Duration::from_secs(5);
     // A boot may be interrupted in every cycle.
     config.boot_tries = u32::MAX;
+    config.second_look = Duration::from_secs(1);
     let keys = Arc::new(KeyRing::load_or_create(Path::new(keys)).unwrap());
     let store = backends::open(place).await;
     ControlPlane::builder().config(config).store(store).secrets(keys).open().await.unwrap()
@@ -306,6 +307,11 @@ async fn come_to_rest(place: &str, keys: &str, stub: &StubHost) {
                 Err(error) => panic!("{}: {error}", snapshot.id),
             }
         }
+    }
+    // The VM of an interrupted boot is removed twice.
+    while !fuse.teardowns().is_empty() {
+        assert!(Instant::now() < until, "{:?}", fuse.teardowns());
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!((stub.vms().len(), stub.snapshot_count()), (0, 0), "something leaked");
     assert_eq!(fuse.host(&host()).unwrap().allocated, Capacity::default());

@@ -17,7 +17,8 @@ use fuse_orchestrator::{
     model::{EnvironmentId, OwnerId, Resources, VmName, VmPrefix},
     provider::{
         AgentStart, AttachRequest, CreateRequest, ExecRequest, FileUpload, ForkVmRequest, LogSource,
-        Provider, ProviderError, ProviderErrorKind as Kind, SnapshotVmRequest, Verb, remote::RemoteLimits,
+        Provider, ProviderError, ProviderErrorKind as Kind, SnapshotOffer, SnapshotVmRequest, Verb,
+        remote::RemoteLimits,
     },
 };
 use tokio::{
@@ -171,6 +172,13 @@ async fn every_verb(host: &dyn Provider) -> BTreeMap<Verb, ProviderError> {
     let ask = SnapshotVmRequest { comment: "snap-1".into(), live: false };
     let fork =
         ForkVmRequest { source: VmName::new("source").unwrap(), artifact: "cp-1".into(), create: create() };
+    let offer = SnapshotOffer {
+        url: "http://192.0.2.7:8090".into(),
+        certificate: None,
+        artifact: "cp-1".into(),
+        digest: "0".repeat(64),
+        grant: SECRET.into(),
+    };
     let terminal = AttachRequest { argv: Vec::new(), rows: 24, cols: 80 };
     let failed = [
         host.create(&create()).await.err(),
@@ -187,12 +195,13 @@ async fn every_verb(host: &dyn Provider) -> BTreeMap<Verb, ProviderError> {
         host.restore(&vm, "cp-1").await.err(),
         host.fork(&fork).await.err(),
         host.delete_snapshot(&vm, "cp-1").await.err(),
+        host.fetch_snapshot("snap-1", &offer).await.err(),
     ];
     let failed: BTreeMap<_, _> = failed.into_iter().flatten().map(|error| (error.verb, error)).collect();
     for error in failed.values() {
         let text = format!("{error} {error:?}");
         assert!(!text.contains(TOKEN), "the token is in {text}");
-        let was_sent = matches!(error.verb, Verb::Upload | Verb::StartAgent);
+        let was_sent = matches!(error.verb, Verb::Upload | Verb::StartAgent | Verb::FetchSnapshot);
         assert!(!was_sent || !text.contains(SECRET), "a secret is in {text}");
         assert!(text.len() < 4_000, "an error of {} bytes", text.len());
     }
@@ -215,8 +224,8 @@ async fn all_fail(manner: Manner, kind: Kind, but: &[Verb]) -> usize {
     raw.requests()
 }
 
-/// 14 verbs; six of them may be sent again, twice.
-const VERBS: usize = 14;
+/// 15 verbs; seven of them may be sent again, twice.
+const VERBS: usize = 15;
 const REPEATABLE: usize = 7;
 
 #[tokio::test]

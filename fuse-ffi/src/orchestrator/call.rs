@@ -42,7 +42,7 @@ pub struct fuse_orchestrator_t {
 pub(crate) struct Plane {
     // Dropped before the runtime that its tasks run on.
     pub(super) fuse: Orchestrator,
-    pub(super) runtime: Runtime,
+    pub(super) runtime: Arc<Runtime>,
 }
 
 // SAFETY: the kind is the first field.

@@ -220,6 +220,100 @@ unsafe fn uncordon(
     Ok(async move { fuse.uncordon(&id).await.map(|()| String::new()) })
 }
 
+/// Empties a host: cordons it, drains each of its environments, and destroys each when its drain command has ended, or
+/// when its time is over. `query` (may be NULL): an object with limit_seconds, a text: how long the drain of one
+/// environment may take; left out: as configured, 15 min. Returns when the order is durable; it is carried out in the
+/// background, and an uncordon takes it back. The answer is that of fuse_orchestrator_host_drain.
+///
+/// FUSE_ERR_NOT_FOUND; FUSE_ERR_INVALID_ARG for a limit that is no number of seconds.
+///
+/// ISR-safe: no; allocates: yes; blocks: yes; thread-safe: yes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fuse_orchestrator_drain_host(
+    orchestrator: *mut fuse_orchestrator_t,
+    id: *const c_char,
+    query: *const c_char,
+    out: *mut *mut c_char,
+) -> fuse_status_t {
+    // SAFETY: the caller's.
+    unsafe { now(orchestrator, out, |fuse| drain_host(fuse, id, query)) }
+}
+
+/// fuse_orchestrator_drain_host that does not wait: `done` is told the answer.
+///
+/// ISR-safe: no; allocates: yes; blocks: no; thread-safe: yes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fuse_orchestrator_drain_host_async(
+    orchestrator: *mut fuse_orchestrator_t,
+    id: *const c_char,
+    query: *const c_char,
+    done: fuse_completion_fn,
+    user: *mut c_void,
+) -> fuse_status_t {
+    // SAFETY: the caller's.
+    unsafe { later(orchestrator, done, user, |fuse| drain_host(fuse, id, query)) }
+}
+
+/// # Safety
+/// The pointers are null or texts.
+unsafe fn drain_host(
+    fuse: Orchestrator,
+    id: *const c_char,
+    query: *const c_char,
+) -> Result<impl Future<Output = Result<String, Error>> + Send + 'static, Failed> {
+    // SAFETY: the caller's.
+    let id: HostId = unsafe { name(id, "id") }?;
+    // SAFETY: the caller's.
+    let limit = unsafe { parse::<wire::HostDrainQuery>(query, "query") }?.limit()?;
+    Ok(async move { json(&wire::HostDrain::from(&fuse.drain_host(&id, limit).await?)) })
+}
+
+/// How the emptying of a host goes. The answer has since, limit_seconds, environments (how many there were), left (how
+/// many there are), states and, when the host is empty, finished_at; NULL when nobody asked for it.
+///
+/// FUSE_ERR_NOT_FOUND.
+///
+/// ISR-safe: no; allocates: yes; blocks: yes; thread-safe: yes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fuse_orchestrator_host_drain(
+    orchestrator: *mut fuse_orchestrator_t,
+    id: *const c_char,
+    out: *mut *mut c_char,
+) -> fuse_status_t {
+    // SAFETY: the caller's.
+    unsafe { now(orchestrator, out, |fuse| host_drain(fuse, id)) }
+}
+
+/// fuse_orchestrator_host_drain that does not wait: `done` is told the answer.
+///
+/// ISR-safe: no; allocates: yes; blocks: no; thread-safe: yes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fuse_orchestrator_host_drain_async(
+    orchestrator: *mut fuse_orchestrator_t,
+    id: *const c_char,
+    done: fuse_completion_fn,
+    user: *mut c_void,
+) -> fuse_status_t {
+    // SAFETY: the caller's.
+    unsafe { later(orchestrator, done, user, |fuse| host_drain(fuse, id)) }
+}
+
+/// # Safety
+/// The pointers are null or texts.
+unsafe fn host_drain(
+    fuse: Orchestrator,
+    id: *const c_char,
+) -> Result<impl Future<Output = Result<String, Error>> + Send + 'static, Failed> {
+    // SAFETY: the caller's.
+    let id: HostId = unsafe { name(id, "id") }?;
+    Ok(async move {
+        match fuse.host_drain(&id).await? {
+            Some(progress) => json(&wire::HostDrain::from(&progress)),
+            None => Ok(String::new()),
+        }
+    })
+}
+
 /// Removes a host. `force` 1: whatever it holds; its environments count as gone, and the operator vouches for that.
 /// 0: it must hold none. There is no answer.
 ///

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use fuse_orchestrator::{Error, Orchestrator};
 use secrecy::SecretString;
+use tokio::runtime::Runtime;
 
 use super::call::{Plane, fuse_orchestrator_t, refuse_inside};
 use crate::crossing::{self, Place};
@@ -35,8 +36,16 @@ fn open(
             what: alloc::format!("there are no threads for the orchestrator: {e}"),
         })?;
     let fuse = runtime.block_on(opening)?;
-    out.put(Box::into_raw(Box::new(fuse_orchestrator_t::new(Plane { fuse, runtime }))));
+    out.put(orchestrator_for_c(fuse, Arc::new(runtime)));
     Ok(())
+}
+
+/// Gives C an orchestrator that a Rust program opened, with parts of its own. Calls from C run on `runtime`; where that is
+/// one of a single thread, nothing happens between them. C closes it with [`fuse_orchestrator_close`], which ends the
+/// runtime too when nobody else has it.
+#[must_use]
+pub fn orchestrator_for_c(fuse: Orchestrator, runtime: Arc<Runtime>) -> *mut fuse_orchestrator_t {
+    Box::into_raw(Box::new(fuse_orchestrator_t::new(Plane { fuse, runtime })))
 }
 
 /// Opens a control plane whose state ends with the program, with one stub host: for trying out and for tests. Close it
@@ -143,7 +152,9 @@ pub unsafe extern "C" fn fuse_orchestrator_close(orchestrator: *mut fuse_orchest
         // Another thread that is in a call has it as well; the last of them ends the runtime.
         if let Some(Plane { fuse, runtime }) = plane.and_then(Arc::into_inner) {
             drop(fuse);
-            runtime.shutdown_timeout(CLOSE_LIMIT);
+            if let Some(runtime) = Arc::into_inner(runtime) {
+                runtime.shutdown_timeout(CLOSE_LIMIT);
+            }
         }
         closed.map_err(Failed::from)
     };

@@ -4,11 +4,11 @@ use alloc::string::String;
 use core::ffi::{c_char, c_void};
 use core::future::Future;
 
-use fuse_orchestrator::model::{EnvironmentId, SnapshotId};
+use fuse_orchestrator::model::{Arch, EnvironmentId, SnapshotId};
 use fuse_orchestrator::{Error, Orchestrator, wire};
 
 use super::call::{fuse_completion_fn, fuse_orchestrator_t, json, later, name, now, parse};
-use crate::handle::Failed;
+use crate::handle::{Failed, Refusal};
 use crate::status::fuse_status_t;
 
 /// Takes a snapshot of a running environment and waits until it is ready. `request` (may be NULL): the body of POST
@@ -186,6 +186,57 @@ unsafe fn lineage(
         let line = fuse.lineage(&id).await?;
         let snapshots = line.iter().map(|s| wire::Snapshot::from(&**s)).collect();
         json(&wire::SnapshotList { snapshots, next_cursor: None })
+    })
+}
+
+/// Finds the newest ready snapshot of a layer of a build, for an architecture: "amd64" or "arm64". The answer has "found"
+/// and, when there is one, "snapshot".
+///
+/// FUSE_ERR_INVALID_ARG for another architecture, or an empty layer.
+///
+/// ISR-safe: no; allocates: yes; blocks: yes; thread-safe: yes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fuse_orchestrator_resolve_snapshot(
+    orchestrator: *mut fuse_orchestrator_t,
+    layer_key: *const c_char,
+    arch: *const c_char,
+    out: *mut *mut c_char,
+) -> fuse_status_t {
+    // SAFETY: the caller's.
+    unsafe { now(orchestrator, out, |fuse| resolve_snapshot(fuse, layer_key, arch)) }
+}
+
+/// fuse_orchestrator_resolve_snapshot that does not wait: `done` is told the answer.
+///
+/// ISR-safe: no; allocates: yes; blocks: no; thread-safe: yes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fuse_orchestrator_resolve_snapshot_async(
+    orchestrator: *mut fuse_orchestrator_t,
+    layer_key: *const c_char,
+    arch: *const c_char,
+    done: fuse_completion_fn,
+    user: *mut c_void,
+) -> fuse_status_t {
+    // SAFETY: the caller's.
+    unsafe { later(orchestrator, done, user, |fuse| resolve_snapshot(fuse, layer_key, arch)) }
+}
+
+/// # Safety
+/// The pointers are null or texts.
+unsafe fn resolve_snapshot(
+    fuse: Orchestrator,
+    layer_key: *const c_char,
+    arch: *const c_char,
+) -> Result<impl Future<Output = Result<String, Error>> + Send + 'static, Failed> {
+    // SAFETY: the caller's.
+    let (layer_key, arch): (String, Arch) = unsafe { (name(layer_key, "layer_key")?, name(arch, "arch")?) };
+    if layer_key.is_empty() {
+        return Err(Refusal::Value { what: "layer_key is not empty" }.into());
+    }
+    Ok(async move {
+        let found = fuse.resolve_snapshot(&layer_key, arch).await?;
+        let snapshot = found.map(|snapshot| wire::Snapshot::from(&*snapshot));
+        json(&wire::Resolved { found: snapshot.is_some(), snapshot })
     })
 }
 

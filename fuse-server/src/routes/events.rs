@@ -138,6 +138,9 @@ struct Missed<'a> {
     count: u64,
 }
 
+/// How long a stream whose environment has ended waits for events that are durable and not told yet.
+const SETTLING: Duration = Duration::from_millis(20);
+
 /// What a stream tells of.
 enum Kind {
     /// The states of one environment, from a time on.
@@ -153,9 +156,18 @@ struct EventStream {
     kind: Kind,
     first: Option<Bytes>,
     ended: bool,
+    /// The newest event that was durable when the environment had ended.
+    last: Option<u64>,
     keepalive: Duration,
     stop: CancellationToken,
     _open: Open,
+}
+
+/// What came of waiting for an event.
+enum Waited {
+    For(Delivery),
+    InVain,
+    ToTheEnd,
 }
 
 /// An open stream, for the figures.
@@ -176,6 +188,7 @@ impl EventStream {
             kind,
             first: None,
             ended: false,
+            last: None,
             keepalive: api.config.keepalive,
             stop: api.stop.clone(),
             _open: Open(api.metrics.streams.clone()),
@@ -197,25 +210,20 @@ impl EventStream {
             return Some((Ok(first), self));
         }
         let deadline = Instant::now() + self.keepalive;
-        loop {
-            if self.ended {
-                return None;
-            }
+        while !self.ended {
             let delivery = match self.events.try_next().await {
                 Ok(Some(delivery)) => delivery,
-                Ok(None) if self.is_over() => return None,
                 Ok(None) => {
-                    let stop = self.stop.clone();
-                    tokio::select! {
-                        biased;
-                        () = stop.cancelled() => return None,
-                        next = self.events.next() => match next {
-                            Ok(Some(delivery)) => delivery,
-                            Ok(None) | Err(_) => return None,
-                        },
-                        () = tokio::time::sleep_until(deadline) => {
-                            return Some((Ok(Bytes::from_static(b": keepalive\n\n")), self));
-                        }
+                    let over = self.is_over();
+                    if over && self.has_read_all().await {
+                        return None;
+                    }
+                    let until = if over { deadline.min(Instant::now() + SETTLING) } else { deadline };
+                    match self.wait(until).await {
+                        Waited::For(delivery) => delivery,
+                        Waited::InVain if Instant::now() < deadline => continue,
+                        Waited::InVain => return Some((Ok(Bytes::from_static(b": keepalive\n\n")), self)),
+                        Waited::ToTheEnd => return None,
                     }
                 }
                 // The log cannot be read now. The caller comes back with the id of its last frame.
@@ -225,9 +233,22 @@ impl EventStream {
                 return Some((Ok(bytes), self));
             }
         }
+        None
     }
 
-    /// Whether the environment has ended, or its record is gone: nothing follows what was read.
+    async fn wait(&mut self, until: Instant) -> Waited {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Waited::ToTheEnd,
+            next = self.events.next() => match next {
+                Ok(Some(delivery)) => Waited::For(delivery),
+                Ok(None) | Err(_) => Waited::ToTheEnd,
+            },
+            () = tokio::time::sleep_until(until) => Waited::InVain,
+        }
+    }
+
+    /// Whether the environment has ended, or its record is gone.
     fn is_over(&self) -> bool {
         match &self.kind {
             Kind::Fleet => false,
@@ -235,6 +256,15 @@ impl EventStream {
                 self.orchestrator.get(id).map_or(true, |now| now.state.is_ended())
             }
         }
+    }
+
+    /// Whether everything that is durable was read: the record of an environment tells of its end before its event
+    /// is told, which waits for the events of other commits.
+    async fn has_read_all(&mut self) -> bool {
+        if self.last.is_none() {
+            self.last = self.orchestrator.newest_durable_event().await.ok();
+        }
+        self.last.is_some_and(|last| self.events.position() >= last)
     }
 
     fn tell(&mut self, delivery: &Delivery) -> Option<Bytes> {

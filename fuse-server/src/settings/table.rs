@@ -83,7 +83,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("drain-limit", "FUSE_DRAIN_LIMIT", Duration, "15m", "how long an environment may drain"),
     setting("startup-script-timeout", "ORCH_STARTUP_SCRIPT_TIMEOUT", Duration, "30s", "time of a startup script when its request does not say"),
     setting("max-startup-script-timeout", "ORCH_MAX_STARTUP_SCRIPT_TIMEOUT", Duration, "55s", "the most that a request may ask for its startup script; at most 10m"),
-    setting("artifact-pull-timeout", "ORCH_ARTIFACT_PULL_TIMEOUT_SECONDS", Duration, "0s", "accepted for compatibility; artifacts stay on their host"),
+    setting("artifact-pull-timeout", "ORCH_ARTIFACT_PULL_TIMEOUT_SECONDS", Duration, "0s", "accepted for compatibility; a snapshot that moves to another host may take 10m"),
     setting("artifact-idle-ttl", "ORCH_ARTIFACT_IDLE_TTL_SECONDS", Duration, "0s", "accepted for compatibility"),
     setting("artifact-max-per-tenant", "ORCH_ARTIFACT_MAX_PER_TENANT", Number, "0", "accepted for compatibility"),
     setting("stub-compat", "FUSE_STUB_COMPAT", Switch, "false", "answer exec and attach of stub hosts with 501, as the original stub does"),

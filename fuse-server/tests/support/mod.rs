@@ -3,6 +3,7 @@
 #![allow(dead_code, unused_imports, reason = "each test program uses a part of this")]
 
 pub mod client;
+pub mod late;
 #[path = "../../../fuse-core/orchestrator/tests/backends/server.rs"]
 pub mod postgres;
 pub mod site;

@@ -1,14 +1,21 @@
 //! Streams of events.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use fuse_orchestrator::provider::{
-    Verb,
-    stub::{Effect, Fault},
+use fuse_orchestrator::{
+    ControlPlane, HostRegistration,
+    model::ProvisionRequest,
+    provider::{
+        Verb,
+        stub::{Effect, Fault},
+    },
+    secrets::KeyRing,
 };
+use fuse_server::{ApiConfig, Listener, router};
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
-use crate::support::{Backend, Site, Stream, client::request, run};
+use crate::support::{Backend, Site, Stream, TOKEN, client::request, late::LateStore, run};
 
 crate::on_every_backend!(
     a_stream_from_the_present_state_to_the_end,
@@ -158,6 +165,50 @@ fn a_failure_is_the_last_frame() {
         assert_eq!(failed["state"], "failed");
         assert!(failed["error"].as_str().is_some_and(|error| error.contains("no agent")), "{failed}");
         assert_eq!(stream.frame().await, None);
+    });
+}
+
+/// The record of an environment tells of its end while its event still waits for that of a commit that is answered
+/// late. A stream that is opened then does not end before it has told.
+#[test]
+fn a_stream_does_not_end_before_it_has_told_of_the_end() {
+    run(async {
+        let store = LateStore::shared();
+        let host = HostRegistration { url: "stub://default".into(), ..HostRegistration::default() };
+        let keys = Arc::new(KeyRing::generate().expect("a key"));
+        let plane = ControlPlane::builder().store(store.clone()).secrets(keys).default_host(host);
+        let fuse = plane.open().await.expect("a control plane");
+        let config = ApiConfig { auth_token: Some(TOKEN.into()), ..ApiConfig::default() };
+        let listener = Listener::bind("127.0.0.1", 0, 100).await.expect("a listener");
+        let address = listener.address().expect("an address");
+        let stop = CancellationToken::new();
+        tokio::spawn(listener.serve(router(fuse.clone(), config), stop.clone(), Duration::from_secs(5)));
+        let one =
+            fuse.provision(ProvisionRequest::new("t1".parse().expect("a name"))).await.expect("accepted");
+        fuse.wait_running(&one.id, Duration::from_secs(60)).await.expect("it runs");
+        let seen = format!("{:032x}", fuse.newest_durable_event().await.expect("a number"));
+
+        store.arm();
+        let other = ProvisionRequest::new("t2".parse().expect("a name"));
+        let late = tokio::spawn({
+            let fuse = fuse.clone();
+            async move { fuse.provision(other).await }
+        });
+        store.kept.notified().await;
+        fuse.destroy(&one.id).await.expect("it goes");
+        let bearer = format!("Bearer {TOKEN}");
+        let mut stream = Stream::open(address).await;
+        let headers = [("authorization", bearer.as_str()), ("last-event-id", seen.as_str())];
+        stream.send(request("GET", PATH, &headers, None)).await;
+        stream.head().await.expect("an answer").expect(200);
+        let early = tokio::time::timeout(Duration::from_millis(300), stream.frame()).await;
+        assert!(early.is_err(), "nothing can be told yet, and it has not ended: {early:?}");
+        store.release.notify_one();
+        assert_eq!(state(&stream.frame().await), "destroying");
+        assert_eq!(state(&stream.frame().await), "destroyed");
+        assert_eq!(stream.frame().await, None);
+        late.await.expect("it ends").expect("accepted");
+        stop.cancel();
     });
 }
 

@@ -15,7 +15,13 @@ use fuse_guest_protocol::{
 };
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::{health::Board, log::Logs, options::Options, program::workload::Workload, tokens::Tokens};
+use crate::{
+    health::Board,
+    log::Logs,
+    options::Options,
+    program::{freezer::Freezer, workload::Workload},
+    tokens::Tokens,
+};
 
 /// The guest agent.
 #[derive(Debug)]
@@ -25,6 +31,7 @@ pub(crate) struct Agent {
     pub(crate) logs: Logs,
     pub(crate) workload: Workload,
     pub(crate) health: Board,
+    pub(crate) freezer: Freezer,
     vm_id: Mutex<String>,
     gateway: Mutex<Gateway>,
     generation: AtomicU64,
@@ -47,6 +54,7 @@ impl Agent {
             logs: Logs::default(),
             workload: Workload::default(),
             health: Board::default(),
+            freezer: Freezer::open(options.machine),
             vm_id: Mutex::new(options.vm_id.clone()),
             gateway: Mutex::new(gateway),
             generation: AtomicU64::new(0),

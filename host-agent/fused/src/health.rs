@@ -142,7 +142,7 @@ async fn run(agent: &Agent, argv: &[String]) -> Result<(), String> {
     let none = std::collections::BTreeMap::new();
     let mut command = program::command(agent, argv, None, &none, None).map_err(|error| error.message)?;
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
-    let (mut child, mut group) = program::spawn(command).map_err(|error| error.message)?;
+    let (mut child, mut group) = program::spawn(agent, command).await.map_err(|error| error.message)?;
     let status = child.wait().await.map_err(|error| error.to_string())?;
     group.release();
     let result = program::result(status);

@@ -4,6 +4,9 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use fuse_guest_protocol::{SERIAL_PORT, TCP_PORT, VSOCK_PORT};
 
+/// The number of the host on vsock.
+const HOST_CID: u32 = 2;
+
 /// What `--help` shows.
 pub(crate) const USAGE: &str = "\
 fused: the guest agent of Fuse
@@ -13,6 +16,7 @@ Otherwise it is the service. Options of the service:
 
   --listen ADDRESS:PORT    TCP, HTTP and the guest protocol (default 0.0.0.0:9550; `off`: none)
   --vsock-port PORT        vsock (default 9550; `off`: none)
+  --vsock-peer CID         who is the host there (default 2; 1: programs of this machine, for tests)
   --serial PATH            virtio-serial port, or a Unix socket (default /dev/virtio-ports/agent.0; `off`: none)
   --fuse-dir DIRECTORY     where the files of the environment are (default /fuse)
   --manifest, --secrets, --auth-token-file, --tls-cert, --tls-key, --healthcheck, --health-state FILE
@@ -30,6 +34,7 @@ Otherwise it is the service. Options of the service:
 pub(crate) struct Options {
     pub(crate) listen: Option<SocketAddr>,
     pub(crate) vsock_port: Option<u32>,
+    pub(crate) vsock_peer: u32,
     pub(crate) serial: Option<PathBuf>,
     pub(crate) fuse_dir: PathBuf,
     pub(crate) manifest: PathBuf,
@@ -61,6 +66,7 @@ impl Options {
         Self {
             listen: Some(SocketAddr::from(([0, 0, 0, 0], TCP_PORT))),
             vsock_port: Some(VSOCK_PORT),
+            vsock_peer: HOST_CID,
             serial: Some(PathBuf::from("/dev/virtio-ports").join(SERIAL_PORT)),
             manifest: file("manifest.json"),
             secrets: file("secrets.json"),
@@ -115,6 +121,7 @@ impl Options {
             "--vsock-port" => {
                 self.vsock_port = on.then(|| value.parse()).transpose().map_err(|e| number(&e))?
             }
+            "--vsock-peer" => self.vsock_peer = value.parse().map_err(|e| number(&e))?,
             "--serial" => self.serial = on.then(|| value.into()),
             "--fuse-dir" => {}
             "--manifest" => self.manifest = value.into(),

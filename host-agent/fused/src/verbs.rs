@@ -65,6 +65,8 @@ pub(crate) async fn run(context: Context<'_>, verb: Verb, given: &[u8]) -> Resul
         }
         Verb::Renew => write(&machine::renew::run(&context, arguments(given)?).await?),
         Verb::Sync => write(&machine::disks::sync().await?),
+        Verb::Freeze => write(&agent.freezer.freeze(agent, arguments(given)?).await?),
+        Verb::Thaw => write(&agent.freezer.thaw()?),
         Verb::Logs => {
             program::logs::run(context, arguments(given)?).await?;
             write(&Done {})

@@ -75,6 +75,21 @@ debugfs -R 'stat /usr/local/bin/fused' /var/lib/fuse-host-agent/build/rootfs-def
 grep -q 'Mode:  0755' /tmp/out ||
     fail "the root file system has no guest agent"
 
+# Images made by the program that carries the scripts, from the mirror alone. A second time makes no file anew.
+if fuse --version 2>/dev/null | grep -q '^fuse '; then
+    images() {
+        fuse image build --name small --minimal --fused /usr/local/bin/fused
+        fuse image build --name whole --size 1G --fused /usr/local/bin/fused
+        find /var/lib -type f -printf '%p %i %s %T@\n' | LC_ALL=C sort >"/tmp/images-$1"
+    }
+    images first >/tmp/out 2>&1 || { cat /tmp/out >&2; fail "fuse image build"; }
+    images second >/tmp/out 2>&1 || { cat /tmp/out >&2; fail "fuse image build, the second time"; }
+    diff /tmp/images-first /tmp/images-second >&2 || fail "fuse image build made something anew"
+    fuse image list | grep -q whole || fail "the image is not listed"
+    fuse image remove small && fuse image remove whole
+    printf 'ok: fuse image build\n'
+fi
+
 # Damage is seen and mended, not taken.
 echo x >>/var/lib/fuse-host-agent/build/boot/initramfs.cpio
 ./fc-install.sh --fused /usr/local/bin/fused >/tmp/out 2>&1
@@ -109,8 +124,13 @@ twice "fc-agent uninstall-orchestrator" ./fc-agent.sh uninstall-orchestrator
 twice "fc-agent uninstall-service" ./fc-agent.sh uninstall-service
 [ -s /etc/default/orchestrator ] || fail "uninstalling took the settings along"
 
-# From the start, with settings that were lost.
+# From the start, with settings that were lost. State that nobody can open is not thrown away.
 rm -f /etc/default/fuse-host-agent /etc/default/orchestrator /etc/fuse/host-agent.toml
+if [ -e /var/lib/fuse-orchestrator/state ]; then
+    if ./fc-agent.sh bootstrap >/tmp/out 2>&1; then fail "bootstrap went over the state of a lost key"; fi
+    grep -q 'is sealed with a key that' /tmp/out || fail "it was refused without a reason: $(tail -3 /tmp/out)"
+    rm -r /var/lib/fuse-orchestrator/state
+fi
 twice bootstrap ./fc-agent.sh bootstrap
 cat /tmp/first
 # The orchestrator may know the agent of its own machine already, from its settings.
@@ -118,6 +138,11 @@ grep -qE 'this host is registered (as local-fc|already)' /tmp/first || fail "boo
 token=$(sed -n 's/^ORCH_AUTH_TOKEN=//p' /etc/default/orchestrator)
 curl -fsS -H "Authorization: Bearer $token" http://127.0.0.1:8080/v1/hosts >/tmp/hosts
 grep -q 'http://127.0.0.1:8090' /tmp/hosts || fail "the orchestrator does not know this host: $(cat /tmp/hosts)"
+if grep -q '"liveness"' /tmp/hosts; then
+    # The program itself, not its stand-in: it has asked the agent, which answered.
+    grep -q '"state":"ready"' /tmp/hosts || fail "the host does not answer: $(cat /tmp/hosts)"
+    FUSE_URL=http://127.0.0.1:8080 FUSE_TOKEN=$token fuse host list
+fi
 grep -q 'registered already' /tmp/second || fail "bootstrap registered it again"
 for name in fuse-host-agent.service orchestrator.service; do systemctl is-active --quiet "$name" || fail "$name does not run"; done
 INSIDE

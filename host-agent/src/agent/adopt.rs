@@ -107,6 +107,10 @@ impl Inner {
         };
         self.pace.adopted();
         tracing::info!(vm = %vm.name(), "took over a VM");
+        if next == VmState::Running && self.holds(vm) {
+            tracing::info!(vm = %vm.name(), "letting its programs go on, which a crash left standing still");
+            self.release_programs(vm).await;
+        }
         if next == state { Ok(()) } else { self.keep(vm, |record| record.state = next).await }
     }
 

@@ -17,7 +17,7 @@ use crate::{
         BASE, DISK, INITRD, ImageName, KERNEL, Published, SnapshotKind, SnapshotName, SnapshotRecord,
         VmRecord, VmState,
     },
-    system::{Console, blocking, cgroup, clone_file, share_file},
+    system::{Console, Process, blocking, cgroup, clone_file, share_file},
 };
 
 /// A VM to make.
@@ -228,7 +228,10 @@ impl Inner {
         self.keep(vm, |record| (record.machine, record.memory_base) = (machine, base)).await?;
         match begin {
             Begin::Boot => self.boot(vm).await?,
-            Begin::Load(saved) => self.go_on(vm, &saved, true).await?,
+            Begin::Load(saved) => {
+                let held_ms = seed.map_or(0, |seed| seed.held_ms);
+                self.go_on(vm, &saved, true, held_ms).await?;
+            }
         }
         self.keep(vm, |record| record.state = VmState::Running).await
     }
@@ -286,7 +289,7 @@ impl Inner {
                     super::link::TOKEN => {
                         let text = std::fs::read(from.join(&name));
                         let text = text.map_err(|error| Error::system("read", from.display(), error))?;
-                        crate::system::write_atomic(&to, &text)?;
+                        crate::system::write_volatile(&to, &text)?;
                     }
                     _ => share_file(&from.join(&name), &to)?,
                 }
@@ -366,8 +369,9 @@ impl Inner {
         }
     }
 
-    /// Starts the VMM of a VM: its process is on record and under its limits before the guest runs.
-    pub(super) async fn spawn(self: &Arc<Self>, vm: &Arc<Vm>, purpose: Purpose) -> Result<()> {
+    /// Starts the VMM of a VM: its process is on record and under its limits when this and `limit` have returned, and the
+    /// guest runs only after that.
+    async fn spawn(self: &Arc<Self>, vm: &Arc<Vm>, purpose: Purpose) -> Result<Process> {
         let mut machine = vm.record().machine.clone();
         let process = match self.driver.spawn(&vm.site, &machine, purpose).await {
             // Between the choice of a port and its use another program may have taken it.
@@ -379,30 +383,47 @@ impl Inner {
             spawned => spawned?,
         };
         self.keep(vm, |record| record.process = Some(process.clone())).await?;
+        Ok(process)
+    }
+
+    /// Puts a VMM under its limits. The kernel can take its time over that.
+    async fn limit(self: &Arc<Self>, vm: &Vm, process: Process) -> Result<()> {
+        let machine = vm.record().machine.clone();
         let limits = cgroup::Limits {
             memory: u64::from(machine.memory_mib + self.config.vmm_memory_mib) << 20,
             // The VMM's own thread beside the guest's processors.
             millicpus: u64::from(machine.vcpus) * 1000 + 250,
             tasks: 256,
         };
-        self.cgroups.place(&self.group(vm.name()), &process, limits)
+        let (inner, group) = (Arc::clone(self), self.group(vm.name()));
+        blocking("limit", move || inner.cgroups.place(&group, &process, limits)).await
     }
 
     /// Boots a VM that is furnished, and waits for its agent.
     pub(super) async fn boot(self: &Arc<Self>, vm: &Arc<Vm>) -> Result<()> {
-        self.spawn(vm, Purpose::Boot).await?;
+        let process = self.spawn(vm, Purpose::Boot).await?;
         let machine = vm.record().machine.clone();
+        let both = tokio::join!(self.limit(vm, process), self.driver.configure(&vm.site, &machine));
+        both.0.and(both.1)?;
         self.driver.boot(&vm.site, &machine).await?;
         self.introduce(vm).await
     }
 
     /// Lets a VM go on from saved memory, as itself (`fresh`: as another one than was saved).
-    pub(super) async fn go_on(self: &Arc<Self>, vm: &Arc<Vm>, saved: &Saved, fresh: bool) -> Result<()> {
-        self.spawn(vm, Purpose::Load).await?;
+    pub(super) async fn go_on(
+        self: &Arc<Self>,
+        vm: &Arc<Vm>,
+        saved: &Saved,
+        fresh: bool,
+        held_ms: u64,
+    ) -> Result<()> {
+        self.forget_hold(vm);
+        let process = self.spawn(vm, Purpose::Load).await?;
         let machine = vm.record().machine.clone();
-        self.driver.load(&vm.site, &machine, saved).await?;
+        let both = tokio::join!(self.limit(vm, process), self.driver.load(&vm.site, &machine, saved));
+        both.0.and(both.1)?;
         self.driver.resume(&vm.site).await?;
-        self.renew(vm, fresh).await
+        self.renew(vm, fresh, held_ms).await
     }
 
     /// The network that the guest is told.
@@ -436,7 +457,7 @@ fn names_of(seed: &SnapshotRecord) -> Vec<String> {
 }
 
 /// Adds the end of the console to an error of the guest or its VMM: it often says why.
-fn with_console(error: Error, console: &Console) -> Error {
+pub(super) fn with_console(error: Error, console: &Console) -> Error {
     if !matches!(error.kind, ErrorKind::Guest | ErrorKind::Vmm) {
         return error;
     }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use fuse_guest_protocol::{
-    ErrorCode, Token,
+    ErrorCode, Token, Verb,
     client::{Attachment, Client, ClientError, ExecStream, LogStream},
     verb::{
         Attach, Download, Exec, ExecResult, FileFacts, Health, HealthRequest, Logs, Renew, Request, SetTime,
@@ -19,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
     HostAgent, Inner,
+    hold::Held,
     link::{guest_error, new_token, write_token},
     vm::{Vm, authority, forwards},
 };
@@ -284,8 +285,21 @@ impl Inner {
     }
 
     /// Makes a guest that goes on from saved memory one of its own, before its caller hears of it: entropy, clock,
-    /// addresses, token; and, when it is `fresh`, name and machine id.
-    pub(super) async fn renew(self: &Arc<Self>, vm: &Arc<Vm>, fresh: bool) -> Result<()> {
+    /// addresses, token; and, when it is `fresh`, name and machine id. Programs that stand still since the memory was saved
+    /// (`held_ms`) go on at the end of it, or never.
+    pub(super) async fn renew(self: &Arc<Self>, vm: &Arc<Vm>, fresh: bool, held_ms: u64) -> Result<()> {
+        let Some(limit) = Held::deadline(held_ms) else { return self.renew_once(vm, fresh).await };
+        let late = |_| {
+            let why = format!(
+                "it was not renewed within {} s, after which its programs would go on",
+                limit.as_secs()
+            );
+            Error::new(ErrorKind::Guest, "renew", vm.name(), why)
+        };
+        tokio::time::timeout(limit, self.renew_once(vm, fresh)).await.map_err(late)?
+    }
+
+    async fn renew_once(self: &Arc<Self>, vm: &Arc<Vm>, fresh: bool) -> Result<()> {
         let client = self.first_answer(vm).await?;
         let mut entropy = vec![0; 64];
         getrandom::fill(&mut entropy).map_err(|error| Error::system("make", "entropy", error))?;
@@ -307,6 +321,9 @@ impl Inner {
         if fresh && !renewed.reseeded {
             let why = "the guest's random generator did not take new entropy, so it would repeat that of its origin";
             return Err(Error::new(ErrorKind::Guest, "renew", vm.name(), why));
+        }
+        if !renewed.reseeded && vm.link.knows(Verb::Thaw) {
+            self.release_programs(vm).await;
         }
         Ok(())
     }
@@ -389,7 +406,7 @@ impl Inner {
 }
 
 /// Nanoseconds since 1970.
-fn unix_ns() -> i64 {
+pub(super) fn unix_ns() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use fuse_guest_protocol::{
-    ErrorCode, Token,
+    ErrorCode, Token, Verb,
     client::{Client, ClientError, Transport},
     verb::AgentInfo,
 };
@@ -23,7 +23,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use crate::{
     Error, ErrorKind, Result,
     driver::{Driver, GuestStream, Site},
-    system::write_atomic,
+    system::write_volatile,
 };
 
 /// The file of the token that the guest's channel takes.
@@ -35,7 +35,7 @@ const ATTEMPT: Duration = Duration::from_secs(15);
 #[derive(Debug, Default)]
 pub(super) struct GuestLink {
     client: tokio::sync::Mutex<Option<Held>>,
-    agent: std::sync::Mutex<String>,
+    agent: std::sync::Mutex<AgentInfo>,
     /// Ends the connection of now.
     cut: std::sync::Mutex<CancellationToken>,
 }
@@ -68,8 +68,7 @@ impl GuestLink {
             match timeout_at(deadline, connect(driver, site, &token, cut.clone())).await {
                 Err(_) => return Err(last),
                 Ok(Ok((client, info))) => {
-                    let name = format!("{} {}", info.agent, info.version);
-                    *self.agent.lock().unwrap_or_else(PoisonError::into_inner) = name.trim().to_owned();
+                    *self.agent.lock().unwrap_or_else(PoisonError::into_inner) = info;
                     *held = Some(Held { client: client.clone(), cut });
                     return Ok(client);
                 }
@@ -85,7 +84,14 @@ impl GuestLink {
 
     /// The name and version of the agent that answered last.
     pub(super) fn agent(&self) -> String {
-        self.agent.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let info = self.agent.lock().unwrap_or_else(PoisonError::into_inner);
+        format!("{} {}", info.agent, info.version).trim().to_owned()
+    }
+
+    /// Whether the agent that answered last said that it knows `verb`.
+    pub(super) fn knows(&self, verb: Verb) -> bool {
+        let info = self.agent.lock().unwrap_or_else(PoisonError::into_inner);
+        info.verbs.iter().any(|known| known == verb.as_str())
     }
 
     /// Ends the connection, also one that is being made. What is under way on it fails.
@@ -173,7 +179,7 @@ pub(super) fn new_token() -> Result<Token> {
 
 /// Keeps the token of a VM in its directory.
 pub(super) fn write_token(dir: &Path, token: &Token) -> Result<()> {
-    write_atomic(&dir.join(TOKEN), token.expose().as_bytes())
+    write_volatile(&dir.join(TOKEN), token.expose().as_bytes())
 }
 
 /// The token of a VM.

@@ -12,6 +12,7 @@ mod adopt;
 mod create;
 mod destroy;
 mod guest;
+mod hold;
 mod link;
 mod pace;
 mod restore;

@@ -6,7 +6,7 @@ use fuse_orchestrator::model::VmName;
 
 use super::{
     HostAgent, Inner,
-    create::finish,
+    create::{finish, with_console},
     link::{new_token, write_token},
     snapshot::not_now,
     vm::Vm,
@@ -61,6 +61,8 @@ impl Inner {
         let result = match result {
             Ok(()) => Ok(()),
             Err(error) => {
+                // Before the boot that follows adds to it.
+                let error = with_console(error, &vm.console());
                 self.boot_as_before(vm).await.map_err(|also| Error {
                     why: format!(
                         "{}; and the VM is gone, for it did not boot from its disk: {also}",
@@ -89,6 +91,7 @@ impl Inner {
         match seed.kind {
             SnapshotKind::Disk => {
                 write_token(&vm.site.dir, &new_token()?)?;
+                self.forget_hold(vm);
                 self.keep(vm, |record| (record.machine, record.memory_base) = (machine, None)).await?;
                 self.boot(vm).await
             }
@@ -97,7 +100,7 @@ impl Inner {
                 let saved = self.saved(vm, seed).await?;
                 let base = Some(seed.id.clone());
                 self.keep(vm, |record| (record.machine, record.memory_base) = (machine, base)).await?;
-                self.go_on(vm, &saved, false).await
+                self.go_on(vm, &saved, false, seed.held_ms).await
             }
         }
     }
@@ -114,6 +117,7 @@ impl Inner {
                     .map_err(|error| Error::system("put back", disk.display(), error))?;
             }
             write_token(&vm.site.dir, &new_token()?)?;
+            self.forget_hold(vm);
             self.keep(vm, |record| record.memory_base = None).await?;
             self.boot(vm).await
         };

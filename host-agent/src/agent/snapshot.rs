@@ -12,6 +12,7 @@ use fuse_orchestrator::model::{Arch, Timestamp, VmName};
 use super::{
     HostAgent, Inner,
     create::{NewVm, finish},
+    hold::Held,
     link,
     vm::{Vm, VmView},
 };
@@ -105,7 +106,14 @@ impl HostAgent {
             VmState::Running => {}
             _ => return Err(not_now(&vm, "pause")),
         }
-        self.inner.driver.pause(&vm.site).await?;
+        // What is saved of it while it is paused has its programs standing still.
+        self.inner.hold_programs(&vm).await;
+        if let Err(error) = self.inner.driver.pause(&vm.site).await {
+            if self.inner.holds(&vm) {
+                self.inner.release_programs(&vm).await;
+            }
+            return Err(error);
+        }
         self.inner.keep(&vm, |record| record.state = VmState::Paused).await
     }
 
@@ -124,7 +132,10 @@ impl HostAgent {
         }
         self.inner.driver.resume(&vm.site).await?;
         self.inner.keep(&vm, |record| record.state = VmState::Running).await?;
-        self.inner.set_clock(&vm).await;
+        match self.inner.holds(&vm) {
+            true => self.inner.release_programs(&vm).await,
+            false => self.inner.set_clock(&vm).await,
+        }
         Ok(())
     }
 }
@@ -151,19 +162,20 @@ impl Inner {
         if new.memory == Memory::None && state == VmState::Running {
             self.sync_guest(vm).await;
         }
-        if state == VmState::Running {
-            self.driver.pause(&vm.site).await?;
-        }
-        let base = vm.record().memory_base.clone();
-        let frozen = self.freeze(vm, &staged, new.memory, base).await;
-        if state == VmState::Running {
-            self.driver.resume(&vm.site).await?;
-        }
-        if new.memory != Memory::None && self.driver.abilities().many_streams {
+        let live = new.memory != Memory::None;
+        let held = match state {
+            VmState::Running if live => self.hold_programs(vm).await,
+            _ => (live && self.holds(vm)).then(|| self.longest_hold()),
+        };
+        let written = self.write_still(vm, state, &staged, new.memory).await;
+        if live && self.driver.abilities().many_streams {
             // A vsock is reset when its machine is saved: the guest has forgotten the connection.
             vm.link.close();
         }
-        let parent = match frozen {
+        if held.is_some() && state == VmState::Running {
+            self.release_programs(vm).await;
+        }
+        let parent = match written {
             Ok(parent) => parent,
             Err(error) => {
                 // What the VMM noted as written may be forgotten by now.
@@ -171,7 +183,7 @@ impl Inner {
                 return Err(error);
             }
         };
-        let record = self.describe(vm, &staged, id, parent, &new).await;
+        let record = self.describe(vm, &staged, (id, parent), held, &new).await;
         let kept = match record {
             Ok(record) => {
                 let inner = Arc::clone(self);
@@ -179,7 +191,6 @@ impl Inner {
             }
             Err(error) => Err(error),
         };
-        let live = new.memory != Memory::None;
         match &kept {
             Ok(kept) if live => self.keep(vm, |record| record.memory_base = Some(kept.id.clone())).await?,
             Err(_) if live => self.keep(vm, |record| record.memory_base = None).await?,
@@ -199,8 +210,27 @@ impl Inner {
         }
     }
 
+    /// Has a VM stand still while it is written. Gives the snapshot that its memory builds on.
+    async fn write_still(
+        self: &Arc<Self>,
+        vm: &Arc<Vm>,
+        state: VmState,
+        staged: &Staged,
+        memory: Memory,
+    ) -> Result<Option<SnapshotName>> {
+        if state == VmState::Running {
+            self.driver.pause(&vm.site).await?;
+        }
+        let base = vm.record().memory_base.clone();
+        let written = self.write(vm, staged, memory, base).await;
+        if state == VmState::Running {
+            self.driver.resume(&vm.site).await?;
+        }
+        written
+    }
+
     /// Writes what a VM that stands still is. Gives the snapshot that its memory builds on.
-    async fn freeze(
+    async fn write(
         self: &Arc<Self>,
         vm: &Arc<Vm>,
         staged: &Staged,
@@ -244,8 +274,8 @@ impl Inner {
         self: &Arc<Self>,
         vm: &Arc<Vm>,
         staged: &Staged,
-        id: SnapshotName,
-        parent: Option<SnapshotName>,
+        (id, parent): (SnapshotName, Option<SnapshotName>),
+        held: Option<Held>,
         new: &NewSnapshot,
     ) -> Result<SnapshotRecord> {
         let (dir, inner) = (staged.path().to_owned(), Arc::clone(self));
@@ -257,6 +287,7 @@ impl Inner {
             vm: vm.name().clone(),
             kind: if new.memory == Memory::None { SnapshotKind::Disk } else { SnapshotKind::Live },
             parent,
+            held_ms: held.map_or(0, Held::millis),
             comment: new.comment.clone(),
             created_at: Timestamp::from(SystemTime::now()),
             backend: record.backend.clone(),

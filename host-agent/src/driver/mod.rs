@@ -95,6 +95,12 @@ pub trait Driver: Debug + Send + Sync + 'static {
     /// System or VMM, with what the VMM said.
     async fn spawn(&self, site: &Site, machine: &Machine, purpose: Purpose) -> Result<Process>;
 
+    /// Tells the VMM what machine it is, before [`Driver::boot`]. No instruction of the guest runs yet.
+    ///
+    /// # Errors
+    /// VMM.
+    async fn configure(&self, site: &Site, machine: &Machine) -> Result<()>;
+
     /// Boots the machine.
     ///
     /// # Errors

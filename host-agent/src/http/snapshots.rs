@@ -1,19 +1,22 @@
 //! Routes about snapshots, and their way between hosts.
 
+use std::sync::Arc;
+
 use axum::{
     Json,
     body::Body as Stream,
-    extract::{Path, State},
+    extract::{Path, RawQuery, State},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use fuse_orchestrator::provider::agent_api::{AgentSnapshot, CreateVm, Restore, SnapshotList, Vm};
-use serde::Deserialize;
+use fuse_orchestrator::provider::agent_api::{AgentSnapshot, CreateVm, Restore, Vm};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
     Api,
     answer::{Answer, Body, Failure, bad, not_found},
+    query::{parts, value},
     vms::{asked, name_in_path, shown},
 };
 use crate::{
@@ -22,8 +25,26 @@ use crate::{
     transfer::{self, GRANT_HEADER, PullRequest, Pulled},
 };
 
-fn described(record: &SnapshotRecord) -> AgentSnapshot {
-    AgentSnapshot {
+/// A snapshot, as the contract has it and beyond.
+#[derive(Debug, Serialize)]
+pub(super) struct Shown {
+    #[serde(flatten)]
+    snapshot: AgentSnapshot,
+    /// Extension: whether the guest's programs stood still when its memory was saved, so that none of them runs in a clone
+    /// before the clone has an identity of its own.
+    programs_held: bool,
+    /// Extension: the snapshot that its memory builds on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct ShownList {
+    snapshots: Vec<Shown>,
+}
+
+fn described(record: &SnapshotRecord) -> Shown {
+    let snapshot = AgentSnapshot {
         snapshot_id: record.id.to_string(),
         comment: Some(record.comment.clone()),
         created_at: Some(record.created_at.to_string()),
@@ -31,7 +52,9 @@ fn described(record: &SnapshotRecord) -> AgentSnapshot {
         digest: record.digest().map(|digest| digest.to_string()),
         kind: Some(if record.kind == SnapshotKind::Live { "live" } else { "disk" }.to_owned()),
         size_bytes: Some(record.size()),
-    }
+    };
+    let parent = record.parent.as_ref().map(ToString::to_string);
+    Shown { snapshot, programs_held: record.held_ms > 0, parent }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -47,7 +70,7 @@ pub(super) async fn take(
     State(api): State<Api>,
     Path(id): Path<String>,
     Body(body): Body<Take>,
-) -> Answer<AgentSnapshot> {
+) -> Answer<Shown> {
     let memory = match (body.live, body.diff) {
         (false, _) => Memory::None,
         (true, false) => Memory::Full,
@@ -58,9 +81,9 @@ pub(super) async fn take(
     Ok(Json(described(&made)))
 }
 
-pub(super) async fn list(State(api): State<Api>, Path(id): Path<String>) -> Answer<SnapshotList> {
+pub(super) async fn list(State(api): State<Api>, Path(id): Path<String>) -> Answer<ShownList> {
     let found = api.agent.snapshots().of_vm(&name_in_path(&id)?);
-    Ok(Json(SnapshotList { snapshots: found.iter().map(|record| described(record)).collect() }))
+    Ok(Json(ShownList { snapshots: found.iter().map(|record| described(record)).collect() }))
 }
 
 pub(super) async fn remove(
@@ -116,13 +139,27 @@ fn granted(api: &Api, headers: &HeaderMap, digest: &str) -> Result<Sha256Hex, Fa
     Err(forbidden())
 }
 
+/// The snapshot that a grant for `digest` opens: the one that `snapshot=` of the query names, else the newest.
+fn opened(api: &Api, digest: &Sha256Hex, query: Option<&str>) -> Result<Arc<SnapshotRecord>, Failure> {
+    let snapshots = api.agent.snapshots();
+    let found = match value(&parts(query), "snapshot") {
+        None => snapshots.by_digest(digest),
+        Some(name) => {
+            let named = snapshots.get(&SnapshotName::new(name)?).ok();
+            named.filter(|record| record.digest() == Some(*digest))
+        }
+    };
+    found.ok_or_else(not_found)
+}
+
 pub(super) async fn artifact(
     State(api): State<Api>,
     Path(digest): Path<String>,
+    RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     let digest = granted(&api, &headers, &digest)?;
-    let record = api.agent.snapshots().by_digest(&digest).ok_or_else(not_found)?;
+    let record = opened(&api, &digest, query.as_deref())?;
     let first = record.files.iter().find(|file| file.sha256 == digest).ok_or_else(not_found)?;
     serve(&api, &record, &first.name, &headers).await
 }
@@ -130,20 +167,22 @@ pub(super) async fn artifact(
 pub(super) async fn manifest(
     State(api): State<Api>,
     Path(digest): Path<String>,
+    RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Answer<SnapshotRecord> {
     let digest = granted(&api, &headers, &digest)?;
-    let record = api.agent.snapshots().by_digest(&digest).ok_or_else(not_found)?;
+    let record = opened(&api, &digest, query.as_deref())?;
     Ok(Json((*record).clone()))
 }
 
 pub(super) async fn file(
     State(api): State<Api>,
     Path((digest, name)): Path<(String, String)>,
+    RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     let digest = granted(&api, &headers, &digest)?;
-    let record = api.agent.snapshots().by_digest(&digest).ok_or_else(not_found)?;
+    let record = opened(&api, &digest, query.as_deref())?;
     serve(&api, &record, &name, &headers).await
 }
 

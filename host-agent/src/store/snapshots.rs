@@ -51,6 +51,11 @@ pub struct SnapshotRecord {
     /// The snapshot whose memory it builds on: it holds the difference alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<SnapshotName>,
+    /// The programs of its guest stood still when its memory was saved: none of them runs in a clone before the clone has
+    /// been made one of its own, or else for so many milliseconds. 0: they ran, and run in a clone for a moment before
+    /// that.
+    #[serde(default)]
+    pub held_ms: u64,
     /// What its maker wrote on it.
     #[serde(default)]
     pub comment: String,
@@ -331,6 +336,7 @@ mod tests {
             vm: VmName::new("vm-1").unwrap(),
             kind: SnapshotKind::Disk,
             parent: parent.map(|parent| SnapshotName::new(parent).unwrap()),
+            held_ms: 0,
             comment: String::new(),
             created_at: Timestamp::EPOCH,
             backend: "qemu".to_owned(),

@@ -13,7 +13,7 @@ use crate::{
     Error, ErrorKind, Result,
     driver::Machine,
     net::Lease,
-    system::{Process, read_record, sync_dir, write_record},
+    system::{Process, read_record, write_record, write_volatile},
 };
 
 const RECORD: &str = "vm.json";
@@ -140,16 +140,18 @@ impl VmStore {
             remove_tree(&dir, RECORD)?;
         }
         new_dir(&dir)?;
-        self.write(record)?;
-        sync_dir(&self.dir)
+        self.write(record)
     }
 
-    /// Writes the record of a VM. Blocks the thread.
+    /// Writes the record of a VM. It outlives this process, and no loss of power, which no VM does either. Blocks the thread.
     ///
     /// # Errors
     /// A system error.
     pub fn write(&self, record: &VmRecord) -> Result<()> {
-        write_record(&self.dir(&record.name).join(RECORD), record)
+        let path = self.dir(&record.name).join(RECORD);
+        let bytes = serde_json::to_vec_pretty(record);
+        let bytes = bytes.map_err(|error| Error::system("write", path.display(), error))?;
+        write_volatile(&path, &bytes)
     }
 
     /// Every record, and the directories that have none or a damaged one. Blocks the thread.

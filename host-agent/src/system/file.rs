@@ -40,8 +40,25 @@ pub fn sync_dir(dir: &Path) -> Result<()> {
 /// # Errors
 /// A system error.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
+    let file = draft(path, bytes)?;
     let fail = |error: io::Error| Error::system("write", path.display(), error);
-    let dir = path.parent().unwrap_or(Path::new("."));
+    file.sync_all().map_err(fail)?;
+    put_in_place(path)?;
+    sync_dir(path.parent().unwrap_or(Path::new(".")))
+}
+
+/// As [`write_atomic`], for what means nothing any more when the machine loses its power: after a crash of this process the
+/// file has the old bytes or the new ones, after a loss of power it may have any.
+///
+/// # Errors
+/// A system error.
+pub fn write_volatile(path: &Path, bytes: &[u8]) -> Result<()> {
+    draft(path, bytes)?;
+    put_in_place(path)
+}
+
+fn draft(path: &Path, bytes: &[u8]) -> Result<File> {
+    let fail = |error: io::Error| Error::system("write", path.display(), error);
     let draft = path.with_extension("draft");
     let mut file = OpenOptions::new()
         .write(true)
@@ -51,9 +68,13 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
         .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32)
         .open(&draft)
         .map_err(fail)?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(fail)?;
-    fs::rename(&draft, path).map_err(fail)?;
-    sync_dir(dir)
+    file.write_all(bytes).map_err(fail)?;
+    Ok(file)
+}
+
+fn put_in_place(path: &Path) -> Result<()> {
+    let placed = fs::rename(path.with_extension("draft"), path);
+    placed.map_err(|error| Error::system("write", path.display(), error))
 }
 
 /// Writes a record as JSON, as [`write_atomic`] does.
@@ -126,6 +147,7 @@ mod tests {
         fs::write(&victim, "mine").unwrap();
         std::os::unix::fs::symlink(&victim, dir.path().join("a.draft")).unwrap();
         assert!(write_atomic(&dir.path().join("a.json"), b"x").is_err());
+        assert!(write_volatile(&dir.path().join("a.json"), b"x").is_err());
         assert_eq!(fs::read(&victim).unwrap(), b"mine");
     }
 }

@@ -12,7 +12,7 @@ mod socket;
 pub use capacity::host_capacity;
 pub use clone::{clone_file, overlay_file, share_file};
 pub use console::{Console, tail_of};
-pub use file::{blocking, read_bounded, read_record, sync_dir, write_atomic, write_record};
+pub use file::{blocking, read_bounded, read_record, sync_dir, write_atomic, write_record, write_volatile};
 pub use process::{Process, processes_below};
 pub use run::run;
 pub use socket::connect_below;

@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use fuse_orchestrator::model::Timestamp;
+use fuse_orchestrator::{
+    model::{CertificatePin, Timestamp},
+    provider::remote::peer_tls,
+};
 use reqwest::{StatusCode, Url, header, redirect};
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
@@ -43,6 +46,13 @@ pub struct PullRequest {
     /// What it is to be called here. None: a name made of its digest.
     #[serde(default)]
     pub snapshot_id: Option<String>,
+    /// What the peer calls it. Several snapshots can have one digest: that of a disk that nobody wrote to. None: the
+    /// newest of this digest.
+    #[serde(default)]
+    pub peer_snapshot_id: Option<String>,
+    /// The certificate that the peer must show; none: one that the system's authorities vouch for.
+    #[serde(default)]
+    pub peer_certificate_sha256: Option<CertificatePin>,
 }
 
 /// Grants are secrets while they are good.
@@ -89,6 +99,8 @@ struct Peer {
     base: Url,
     grant: String,
     digest: Sha256Hex,
+    /// Its name of the snapshot, where that was told.
+    snapshot: Option<String>,
 }
 
 impl Puller {
@@ -111,7 +123,7 @@ impl Puller {
             return Err(fail(ErrorKind::Busy, "it is being pulled already".to_owned()));
         }
         let turn = Turn(self, digest);
-        let record = match self.agent.snapshots().by_digest(&digest) {
+        let record = match self.here(&digest, &request)? {
             Some(here) => here,
             None => {
                 let peer = Peer::new(&request, digest)?;
@@ -130,6 +142,17 @@ impl Puller {
             created_at: Timestamp::to_string(&record.created_at),
             source_peer: request.peer_url,
         })
+    }
+
+    /// The snapshot, when this host has it already. Where it was said which one of this digest is meant, only under the
+    /// name that it is to have.
+    fn here(&self, digest: &Sha256Hex, request: &PullRequest) -> Result<Option<Arc<SnapshotRecord>>> {
+        let snapshots = self.agent.snapshots();
+        let (Some(_), Some(name)) = (&request.peer_snapshot_id, &request.snapshot_id) else {
+            return Ok(snapshots.by_digest(digest));
+        };
+        let named = snapshots.get(&SnapshotName::new(name)?).ok();
+        Ok(named.filter(|record| record.digest() == Some(*digest)))
     }
 
     async fn fetch(&self, peer: &Peer, id: Option<&str>) -> Result<Arc<SnapshotRecord>> {
@@ -221,14 +244,7 @@ impl Peer {
         if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() {
             return Err(bad("it is no http or https URL".to_owned()));
         }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        let tls = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| bad(error.to_string()))?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let tls = peer_tls(&base, request.peer_certificate_sha256).map_err(bad)?;
         let http = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
             .redirect(redirect::Policy::none())
@@ -237,7 +253,13 @@ impl Peer {
             .no_proxy()
             .build()
             .map_err(|error| bad(error.to_string()))?;
-        Ok(Self { http, base, grant: request.grant.clone(), digest })
+        Ok(Self {
+            http,
+            base,
+            grant: request.grant.clone(),
+            digest,
+            snapshot: request.peer_snapshot_id.clone(),
+        })
     }
 
     fn error(&self, kind: ErrorKind, why: String) -> Error {
@@ -253,6 +275,9 @@ impl Peer {
             .pop_if_empty()
             .extend(["v1", "artifacts", &digest])
             .extend(tail);
+        if let Some(snapshot) = &self.snapshot {
+            url.query_pairs_mut().append_pair("snapshot", snapshot);
+        }
         let mut request = self.http.get(url).header(GRANT_HEADER, &self.grant);
         if from > 0 {
             request = request.header(header::RANGE, format!("bytes={from}-"));

@@ -115,6 +115,14 @@ static void life(void) {
     ANSWERS(snapshot, fuse_orchestrator_snapshot(fuse, snapshot, &answer_));
     ANSWERS(snapshot, fuse_orchestrator_snapshots(fuse, NULL, &answer_));
     ANSWERS("snapshots", fuse_orchestrator_lineage(fuse, snapshot, &answer_));
+    IS(FUSE_OK, fuse_orchestrator_create_snapshot(fuse, id, "{\"layer_key\":\"base\"}", &out));
+    member(out, "id", fork);
+    fuse_string_free(out);
+    ANSWERS(fork, fuse_orchestrator_resolve_snapshot(fuse, "base", "amd64", &answer_));
+    ANSWERS("\"found\":false", fuse_orchestrator_resolve_snapshot(fuse, "other", "amd64", &answer_));
+    IS(FUSE_ERR_INVALID_ARG, fuse_orchestrator_resolve_snapshot(fuse, "base", "abacus", NULL));
+    IS(FUSE_ERR_INVALID_ARG, fuse_orchestrator_resolve_snapshot(fuse, "", "amd64", NULL));
+    IS(FUSE_OK, fuse_orchestrator_delete_snapshot(fuse, fork, NULL));
     IS(FUSE_OK, fuse_orchestrator_restore_snapshot(fuse, snapshot, NULL));
     IS(FUSE_OK, fuse_orchestrator_create_snapshot(fuse, id, NULL, &out));
     member(out, "id", fork);
@@ -165,6 +173,15 @@ static void hosts_and_keys(void) {
     IS(FUSE_OK, fuse_orchestrator_cordon(fuse, id, NULL));
     IS(FUSE_ERR_UNAVAILABLE, fuse_orchestrator_provision(fuse, "{\"task_id\":\"t3\"}", NULL, NULL));
     IS(FUSE_OK, fuse_orchestrator_uncordon(fuse, id, NULL));
+    IS(FUSE_OK, fuse_orchestrator_host_drain(fuse, id, &out));
+    CHECK(out == NULL); /* nobody asked for it */
+    ANSWERS("\"limit_seconds\":90", fuse_orchestrator_drain_host(fuse, id, "{\"limit_seconds\":\"90\"}", &answer_));
+    ANSWERS("\"left\":", fuse_orchestrator_host_drain(fuse, id, &answer_));
+    ANSWERS("\"cordoned\"", fuse_orchestrator_host(fuse, id, &answer_));
+    IS(FUSE_OK, fuse_orchestrator_uncordon(fuse, id, NULL)); /* takes the order back */
+    IS(FUSE_ERR_INVALID_ARG, fuse_orchestrator_drain_host(fuse, id, "{\"limit_seconds\":\"soon\"}", NULL));
+    IS(FUSE_ERR_NOT_FOUND, fuse_orchestrator_drain_host(fuse, "nowhere", NULL, NULL));
+    IS(FUSE_ERR_NOT_FOUND, fuse_orchestrator_host_drain(fuse, "nowhere", NULL));
     ANSWERS("dead_letters", fuse_orchestrator_dead_letters(fuse, &answer_));
     IS(FUSE_ERR_NOT_FOUND, fuse_orchestrator_retry_dead_letter(fuse, "no/such", NULL));
     IS(FUSE_ERR_NOT_FOUND, fuse_orchestrator_dismiss_dead_letter(fuse, "no/such", NULL));

@@ -1,4 +1,6 @@
-/* The calls of a scenario, with fuse.h. */
+/* The calls of a scenario, with fuse.h. Built with FLIGHT, it is linked with libfuse-flight.a, which has neither a compiler nor
+ * JSON: then what those give comes from another driver. */
+#define _GNU_SOURCE
 #include "driver.h"
 
 #include <pthread.h>
@@ -17,18 +19,36 @@ static fuse_status_t of(const void *handle, fuse_status_t status) {
     return status;
 }
 
+#ifdef FLIGHT
+static fuse_status_t not_there(void) {
+    snprintf(call_error, sizeof call_error, "the flight library has neither a compiler nor JSON");
+    return FUSE_ERR_UNIMPLEMENTED;
+}
+
+fuse_status_t call_policy_json(const char *json, fuse_policy_t *out) {
+    (void)json;
+    (void)out;
+    return not_there();
+}
+
+fuse_status_t call_compile(const uint8_t *source, size_t length, uint32_t metering, const char *target, int portable,
+                           struct bytes *out) {
+    (void)source;
+    (void)length;
+    (void)metering;
+    (void)target;
+    (void)portable;
+    (void)out;
+    return not_there();
+}
+
+fuse_status_t call_app_json(const char *json) {
+    (void)json;
+    return not_there();
+}
+#else
 fuse_status_t call_policy_json(const char *json, fuse_policy_t *out) {
     return fuse_policy_from_json(json, strlen(json), out, call_error, sizeof call_error);
-}
-
-fuse_status_t call_policy_bytes(const uint8_t *bytes, size_t length, fuse_policy_t *out) {
-    return fuse_policy_from_bytes(bytes, length, out, call_error, sizeof call_error);
-}
-
-fuse_status_t call_policy_to_bytes(const fuse_policy_t *policy, uint8_t out[FUSE_POLICY_BYTES]) {
-    size_t length = 0;
-    call_error[0] = 0;
-    return fuse_policy_to_bytes(policy, out, FUSE_POLICY_BYTES, &length);
 }
 
 fuse_status_t call_compile(const uint8_t *source, size_t length, uint32_t metering, const char *target, int portable,
@@ -50,6 +70,18 @@ fuse_status_t call_compile(const uint8_t *source, size_t length, uint32_t meteri
 fuse_status_t call_app_json(const char *json) {
     call_app_close();
     return fuse_app_from_json(json, strlen(json), &app, call_error, sizeof call_error);
+}
+
+#endif
+
+fuse_status_t call_policy_bytes(const uint8_t *bytes, size_t length, fuse_policy_t *out) {
+    return fuse_policy_from_bytes(bytes, length, out, call_error, sizeof call_error);
+}
+
+fuse_status_t call_policy_to_bytes(const fuse_policy_t *policy, uint8_t out[FUSE_POLICY_BYTES]) {
+    size_t length = 0;
+    call_error[0] = 0;
+    return fuse_policy_to_bytes(policy, out, FUSE_POLICY_BYTES, &length);
 }
 
 fuse_status_t call_app_binary(const uint8_t *bytes, size_t length) {
@@ -83,6 +115,14 @@ void call_app_close(void) {
 
 static uint64_t timestamp(void *user) { return *(uint64_t *)user; }
 
+#ifdef FLIGHT
+static void give_platform(fuse_platform_t *platform, int quota_timer) { flight_platform(platform, quota_timer); }
+#else
+static void give_platform(fuse_platform_t *platform, int quota_timer) {
+    platform->flags = quota_timer ? FUSE_PLATFORM_OWN_QUOTA_TIMER : 0;
+}
+#endif
+
 fuse_status_t call_new(int for_app, int no_compile, uint32_t stack_bytes_max, int quota_timer) {
     fuse_runtime_config_t config = FUSE_RUNTIME_CONFIG_INIT;
     fuse_platform_t platform = FUSE_PLATFORM_INIT;
@@ -93,7 +133,7 @@ fuse_status_t call_new(int for_app, int no_compile, uint32_t stack_bytes_max, in
     config.step_timing = FUSE_TIMING_EVERY;
     platform.user = &driver_clock_us;
     platform.timestamp_us = timestamp;
-    platform.flags = quota_timer ? FUSE_PLATFORM_OWN_QUOTA_TIMER : 0;
+    give_platform(&platform, quota_timer);
     return fuse_runtime_new(&config, &platform, &runtime, call_error, sizeof call_error);
 }
 

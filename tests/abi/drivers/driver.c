@@ -373,6 +373,11 @@ static void do_command(const char *command) {
     else if (!strcmp(command, "policy_bytes")) {
         bytes = unhex(word());
         do_policy(call_policy_bytes(bytes.data, bytes.length, &policy));
+    } else if (!strcmp(command, "policy_set")) {
+        /* What the 32 bytes do not hold. */
+        policy.fuel_quota = number();
+        policy.priority = (uint32_t)number();
+        do_policy(FUSE_OK);
     } else if (!strcmp(command, "policy_default")) {
         fuse_policy_t fresh = FUSE_POLICY_INIT;
         policy = fresh;

@@ -25,6 +25,20 @@ pub fn library() -> Result<PathBuf, String> {
     }
 }
 
+/// The program `fuse` of this build.
+///
+/// # Errors
+/// When it is not there.
+pub fn fuse() -> Result<PathBuf, String> {
+    let folder = library()?;
+    let fuse = folder.parent().ok_or("the library has no folder")?.join("fuse");
+    if fuse.exists() {
+        Ok(fuse)
+    } else {
+        Err(format!("{} is not there: `cargo test --workspace` builds it", fuse.display()))
+    }
+}
+
 /// What a program is built with.
 #[derive(Clone, Debug)]
 pub struct Build {
@@ -33,6 +47,7 @@ pub struct Build {
     sources: Vec<PathBuf>,
     include: PathBuf,
     is_static: bool,
+    other: Option<PathBuf>,
 }
 
 impl Build {
@@ -56,6 +71,7 @@ impl Build {
             sources: Vec::new(),
             include: repository().join("include"),
             is_static: false,
+            other: None,
         }
     }
 
@@ -87,6 +103,13 @@ impl Build {
         self
     }
 
+    /// With another library than libfuse, which has what libfuse has.
+    #[must_use]
+    pub fn linked_with(mut self, library: impl Into<PathBuf>) -> Self {
+        self.other = Some(library.into());
+        self
+    }
+
     /// With a source file.
     #[must_use]
     pub fn source(mut self, path: impl Into<PathBuf>) -> Self {
@@ -105,7 +128,11 @@ impl Build {
         }
         let mut command = Command::new(&self.compiler);
         command.args(&self.flags).arg("-I").arg(&self.include).arg("-o").arg(program).args(&self.sources);
-        if self.is_static {
+        if let Some(other) = &self.other {
+            command.arg(other);
+            let folder = other.parent().unwrap_or(Path::new("."));
+            command.arg(format!("-Wl,-rpath,{}", folder.display()));
+        } else if self.is_static {
             command.arg(library.join("libfuse.a"));
         } else {
             command.arg("-L").arg(&library).arg("-lfuse");

@@ -42,7 +42,7 @@ fn main() -> std::process::ExitCode {
                 let guarded = name.clone();
                 trials.push(Trial::test(name, move || {
                     let _guard = Guard::new(&guarded);
-                    Player::play(&path, &driver, target).map_err(Failed::from)
+                    Player::play(&path, &driver, target, None).map_err(Failed::from)
                 }));
             }
         }

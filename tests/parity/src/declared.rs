@@ -1,5 +1,5 @@
 //! Whether a name exists in a language or interface: looked up in the file that declares its surface.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::Error;
@@ -7,6 +7,7 @@ use crate::Error;
 /// The files that declare a column's names; for the program, its manual.
 const FILES: &[(&str, &str)] = &[
     ("c", "include/fuse.h"),
+    ("c", "include/fuse_flight.h"),
     ("cpp", "include/fuse.hpp"),
     ("cpp", "include/fuse_orchestrator.hpp"),
     ("python", "bindings/python/python/fuse_runtime/_fuse.pyi"),
@@ -51,12 +52,19 @@ impl Declared {
             "rust" => None,
             "rest" => Some(self.has_route(name)),
             "cli" => Some(self.texts.get("cli")?.lines().any(|line| has_command(line, name))),
+            // What C++ uses of the C headers as it is.
+            "cpp" if name.starts_with("fuse_") => self.has("c", name),
             // `Runtime::load` or `Runtime.load`: the last part must be declared as a word of its own.
             _ => {
                 let last = name.rsplit(['.', ':']).next().unwrap_or(name);
                 Some(self.texts.get(column).is_some_and(|text| has_word(text, last)))
             }
         }
+    }
+
+    /// The functions that the C headers declare; a call and its `_async` form are one.
+    pub(crate) fn c_functions(&self) -> BTreeSet<String> {
+        self.texts.get("c").into_iter().flat_map(|text| text.lines()).filter_map(function).collect()
     }
 
     /// `POST /v1/environments/{id}?action=drain`: the method and the path; the action must be named in the operation.
@@ -67,6 +75,17 @@ impl Declared {
         let action = query.strip_prefix("action=").unwrap_or("");
         !operation.is_null() && (action.is_empty() || operation.to_string().contains(action))
     }
+}
+
+/// The function that a line of a header declares. Declarations begin in the first column, and everything else there is a
+/// directive, a comment, a brace or a type.
+fn function(line: &str) -> Option<String> {
+    if line.starts_with([' ', '#', '/', '}', '{', '*']) || line.starts_with("typedef") {
+        return None;
+    }
+    let (head, _) = line.split_once('(')?;
+    let name = head.rsplit([' ', '*']).next()?;
+    name.starts_with("fuse_").then(|| name.strip_suffix("_async").unwrap_or(name).to_owned())
 }
 
 /// `host list`: said as `fuse host list`, or in a row of the commands' table, which begins with the group.
@@ -93,6 +112,17 @@ mod tests {
         assert!(has_word("int fuse_load(void);", "fuse_load"));
         assert!(!has_word("int fuse_load_file(void);", "fuse_load"));
         assert!(!has_word("int my_fuse_load(void);", "fuse_load"));
+    }
+
+    #[test]
+    fn functions_are_told_from_types_and_comments() {
+        let text = "fuse_status_t fuse_load(int a,\nconst char *fuse_name(void);\nfuse_status_t fuse_get_async(void);\n\
+            typedef int (*fuse_load_fn)(void);\n * fuse_note(x)\n    fuse_inner(1);\n";
+        let declared = Declared { texts: BTreeMap::from([("c", text.to_owned())]), rest: Default::default() };
+        assert_eq!(
+            declared.c_functions().into_iter().collect::<Vec<_>>(),
+            ["fuse_get", "fuse_load", "fuse_name"]
+        );
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Compares what each language and interface offers with the public surface of the core.
 //!
-//! `fuse-parity` fails when a public method of the core has no row, when a cell is empty without a reason, when a name
-//! in a cell does not exist, or when `docs/PARITY.md` or `surface.json` is not what the table and the source give.
+//! `fuse-parity` fails when a public method of the core, or a function of the C headers, has no row, when a cell is empty
+//! without a reason, when a name in a cell does not exist, or when `docs/PARITY.md` or `surface.json` is not what the table
+//! and the source give.
 //! `fuse-parity --update` writes both.
 #![forbid(unsafe_code)]
 
@@ -65,7 +66,9 @@ fn compare(root: &Path, update: bool) -> Result<usize, Error> {
     let surface = surface::read(root)?;
     let table: table::Table = toml::from_str(&read_text(&root.join(TABLE))?)?;
     let declared = declared::Declared::read(root)?;
-    let problems = table::problems(&table, &surface, &|column, name| declared.has(column, name));
+    let problems = table::problems(&table, &surface, &declared.c_functions(), &|column, name| {
+        declared.has(column, name)
+    });
     if !problems.is_empty() {
         return Err(Error::Problems(problems));
     }

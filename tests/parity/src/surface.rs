@@ -9,7 +9,7 @@ use crate::Error;
 
 /// The types whose public methods are the surface, and the folder that has them.
 const TYPES: &[(&str, &[&str])] = &[
-    ("fuse-core/edge/src", &["AppConfig", "Artifact", "EventPoster", "Policy", "Runtime"]),
+    ("fuse-core/edge/src", &["AppConfig", "Artifact", "EventPoster", "MemoryPlan", "Policy", "Runtime"]),
     ("fuse-core/orchestrator/src", &["Orchestrator"]),
 ];
 

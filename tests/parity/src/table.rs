@@ -42,6 +42,7 @@ pub(crate) struct Row {
 pub(crate) fn problems(
     table: &Table,
     surface: &BTreeSet<String>,
+    c_functions: &BTreeSet<String>,
     exists: &dyn Fn(&str, &str) -> Option<bool>,
 ) -> Vec<String> {
     let mut found = Vec::new();
@@ -59,6 +60,11 @@ pub(crate) fn problems(
     }
     found.extend(surface.iter().filter(|name| !seen.contains_key(name.as_str())).map(|name| {
         format!("`{name}` is public in the core and in no row: say how each language has it, or why not")
+    }));
+    let in_c: BTreeSet<&str> =
+        table.row.iter().filter_map(|row| row.has.get("c")).flatten().map(String::as_str).collect();
+    found.extend(c_functions.iter().filter(|name| !in_c.contains(name.as_str())).map(|name| {
+        format!("`{name}` is declared for C and in no row: say what it is for, and how each language has it")
     }));
     found
 }
@@ -140,7 +146,13 @@ mod tests {
 
     fn of(row: &str, surface: &[&str]) -> Vec<String> {
         let surface = surface.iter().map(|s| (*s).to_owned()).collect();
-        problems(&table(row), &surface, &|column, name| (column == "cli").then_some(name == "there"))
+        let c_functions = BTreeSet::from(["fuse_b".to_owned()]);
+        let found = problems(&table(row), &surface, &c_functions, &|column, name| {
+            (column == "cli").then_some(name == "there")
+        });
+        // No row of these tests has anything for C.
+        assert!(found.last().is_some_and(|last| last.starts_with("`fuse_b` is declared for C")), "{found:?}");
+        found[..found.len() - 1].to_vec()
     }
 
     #[test]

@@ -93,6 +93,9 @@ pub struct Snapshot {
     /// The host's own name of it. Empty until it is made.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub artifact: String,
+    /// Its names on hosts that it was copied to, so that something boots from it there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub copies: BTreeMap<HostId, String>,
     /// SHA-256 of its bytes in hex, as the host reports it. Empty where the host does not.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub digest: String,

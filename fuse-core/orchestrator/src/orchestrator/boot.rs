@@ -2,7 +2,8 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use tokio::{task::JoinSet, time::Instant};
+use futures_util::{StreamExt, stream};
+use tokio::time::Instant;
 
 use super::{
     Inner, change::Change, profile, provision::micros, record, state_event, tasks::Work, vault::Vault,
@@ -203,9 +204,10 @@ impl Boot {
             image: environment.spec.image.clone(),
             seed: None,
         };
+        let source = self.source().await?;
         let started = Instant::now();
         self.made = Made::Unsure;
-        let made = match self.source()? {
+        let made = match source {
             Source::Image => {
                 inner.call(host, Verb::Create, vm.as_str(), limits.create, provider.create(&request)).await
             }
@@ -237,15 +239,13 @@ impl Boot {
         Ok(facts)
     }
 
-    fn source(&self) -> Result<Source> {
+    /// What the VM begins with; a snapshot of another host is brought here first.
+    async fn source(&self) -> Result<Source> {
         let Some(seed) = &self.environment.seed else { return Ok(Source::Image) };
-        let fleet = self.inner.fleet();
-        let missing = || Error::not_found(crate::RecordKind::Snapshot, &seed.snapshot_id);
-        let snapshot = fleet.snapshot(&seed.snapshot_id).ok_or_else(missing)?;
-        let artifact = snapshot.value.artifact.clone();
+        let snapshot = self.inner.snapshot(&seed.snapshot_id)?.value;
         Ok(match seed.forked_from {
-            None => Source::Seed(artifact),
-            Some(_) => Source::Fork(snapshot.value.vm.clone(), artifact),
+            None => Source::Seed(self.inner.bring(&snapshot, &self.environment.host_id).await?),
+            Some(_) => Source::Fork(snapshot.vm.clone(), snapshot.artifact.clone()),
         })
     }
 
@@ -452,49 +452,21 @@ pub(super) fn agent_start(
     }
 }
 
-/// Uploads files, some at a time. A path that comes twice gets the later content.
+/// Uploads files of different paths, some at a time. After a failure, too, all of them have ended when it returns.
 pub(super) async fn upload_all(
-    inner: &Arc<Inner>,
+    inner: &Inner,
     provider: &Arc<dyn Provider>,
-    environment: &Arc<Environment>,
+    environment: &Environment,
     files: Vec<FileUpload>,
 ) -> ProviderResult<()> {
-    let mut uploads = JoinSet::new();
-    let mut result = Ok(());
-    for file in files {
-        while uploads.len() >= inner.config.parallel_uploads.max(1) {
-            result = result.and(joined(environment, uploads.join_next().await));
-        }
-        if result.is_err() {
-            break;
-        }
-        let (inner, provider) = (Arc::clone(inner), Arc::clone(provider));
-        let environment = Arc::clone(environment);
-        uploads.spawn(async move {
-            let (host, vm) = (&environment.host_id, &environment.vm);
-            let limit = inner.config.timeouts.upload;
-            inner.call(host, Verb::Upload, vm.as_str(), limit, provider.upload(vm, &file)).await
-        });
-    }
-    while !uploads.is_empty() {
-        result = result.and(joined(environment, uploads.join_next().await));
-    }
-    result
-}
-
-fn joined(
-    environment: &Environment,
-    done: Option<Result<ProviderResult<()>, tokio::task::JoinError>>,
-) -> ProviderResult<()> {
-    match done {
-        None => Ok(()),
-        Some(Ok(result)) => result,
-        Some(Err(error)) => {
-            let (host, vm) = (&environment.host_id, &environment.vm);
-            let kind = ProviderErrorKind::Failed;
-            Err(ProviderError::new(kind, Verb::Upload, host, vm, format!("the upload broke off: {error}")))
-        }
-    }
+    let (host, vm) = (&environment.host_id, &environment.vm);
+    let limit = inner.config.timeouts.upload;
+    let upload = |file: FileUpload| async move {
+        inner.call(host, Verb::Upload, vm.as_str(), limit, provider.upload(vm, &file)).await
+    };
+    let uploads = stream::iter(files).map(upload);
+    let uploads = uploads.buffer_unordered(inner.config.parallel_uploads.max(1));
+    uploads.fold(Ok(()), |before, this| std::future::ready(before.and(this))).await
 }
 
 /// The last `limit` bytes of `text`, cut at a character.

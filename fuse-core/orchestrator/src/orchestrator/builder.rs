@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Config, ControlPlane, Guard, HostRegistration, Inner, ReconcileWatcher, SecretKeeper, events::EventHub,
-    fleet::Fleet, locks::Locks, reconcile::SHORTEST_PERIOD, record, tasks::Tasks,
+    fleet::Fleet, locks::Locks, reconcile::SHORTEST_PERIOD, record, tasks::Tasks, waits::Waits,
 };
 use crate::{
     Error, Result,
@@ -141,6 +141,7 @@ impl Builder {
             config,
             lease: Mutex::new(lease),
             locks: Locks::default(),
+            waits: Waits::default(),
             closed: Mutex::default(),
             tasks: Tasks::new(),
             watcher: self.watcher,
@@ -246,7 +247,6 @@ impl ControlPlane {
     pub async fn halt(&self) {
         self.inner.close_because("it was closed".to_owned());
         self.inner.tasks.abort();
-        let mut tasks = self.inner.tasks.take();
-        while tasks.join_next().await.is_some() {}
+        self.inner.tasks.ended().await;
     }
 }

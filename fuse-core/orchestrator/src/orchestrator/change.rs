@@ -29,6 +29,17 @@ enum Effect {
     ApiKey(ApiKeyRecord),
 }
 
+impl Effect {
+    /// The environment that it changes.
+    const fn environment(&self) -> Option<&EnvironmentId> {
+        match self {
+            Self::Environment(environment) => Some(&environment.id),
+            Self::DropEnvironment(id) => Some(id),
+            _ => None,
+        }
+    }
+}
+
 /// Records and events that belong together.
 #[derive(Debug, Default)]
 #[must_use = "a change does nothing until it is committed"]
@@ -237,6 +248,7 @@ impl Inner {
     }
 
     fn apply(&self, effects: Vec<Effect>, revision: u64) {
+        let changed: Vec<_> = effects.iter().filter_map(Effect::environment).cloned().collect();
         let mut fleet = self.fleet();
         for effect in effects {
             match effect {
@@ -253,5 +265,7 @@ impl Inner {
                 Effect::ApiKey(key) => fleet.put_key(key),
             }
         }
+        drop(fleet);
+        changed.iter().for_each(|id| self.waits.wake(id));
     }
 }

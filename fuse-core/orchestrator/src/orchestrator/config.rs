@@ -73,6 +73,9 @@ pub struct Config {
     pub readopt: bool,
     /// How many times a boot is begun again after restarts until it counts as failed. 3.
     pub boot_tries: u32,
+    /// When a VM whose creation may still be on its way, as after a restart during its boot, is removed once more. Its
+    /// capacity stays taken until then. 60 s.
+    pub second_look: Duration,
     /// After how many failed tries to remove something a dead letter is written. 5.
     pub dead_letter_after: u32,
     /// How long the records of ended environments stay readable. 24 h.
@@ -102,6 +105,7 @@ impl Default for Config {
             parallel_uploads: 8,
             readopt: false,
             boot_tries: 3,
+            second_look: Duration::from_secs(60),
             dead_letter_after: 5,
             keep_ended: Duration::from_secs(24 * 3600),
             keep_idempotency: Duration::from_secs(24 * 3600),

@@ -14,7 +14,8 @@ impl ControlPlane {
     /// in the file `key` of mode 0600. Both are made when they are not there. One process at a time can have it open.
     ///
     /// With no host registered it makes one stub host called `default`, which runs commands in memory and isolates
-    /// nothing; register real hosts to run real VMs.
+    /// nothing; register real hosts to run real VMs. For those of this machine, in this process, the crate
+    /// `fuse-host-agent` has `LocalVms::orchestrator`.
     ///
     /// # Errors
     /// [`Error::Store`](crate::Error::Store) when the store is locked, damaged or cannot be made,

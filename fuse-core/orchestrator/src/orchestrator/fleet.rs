@@ -12,8 +12,8 @@ use std::{
 
 use crate::{
     model::{
-        DeadLetter, Environment, EnvironmentFilter, EnvironmentId, EnvironmentState, Host, HostId, Snapshot,
-        SnapshotFilter, SnapshotId, TaskId, Teardown, Timestamp, VmName,
+        DeadLetter, Environment, EnvironmentFilter, EnvironmentId, EnvironmentState, Host, HostId, Liveness,
+        Snapshot, SnapshotFilter, SnapshotId, TaskId, Teardown, Timestamp, VmName,
     },
     provider::Provider,
     reconcile::Sightings,
@@ -74,14 +74,18 @@ type SnapshotOrder = (Reverse<Timestamp>, Reverse<SnapshotId>);
 /// The fleet.
 #[derive(Debug)]
 pub(super) struct Fleet {
-    environments: BTreeMap<EnvironmentId, Entry<Environment>>,
+    /// The environments that have not ended, so that a page of them is one stretch of one tree.
+    live: BTreeMap<EnvironmentId, Entry<Environment>>,
+    /// Those that ended, and whose records are kept.
+    ended: BTreeMap<EnvironmentId, Entry<Environment>>,
     by_state: BTreeMap<EnvironmentState, BTreeSet<EnvironmentId>>,
-    live: BTreeSet<EnvironmentId>,
     by_host: BTreeMap<HostId, BTreeSet<EnvironmentId>>,
     /// Live environments, and those whose commit is on its way.
     tasks: HashMap<TaskId, EnvironmentId>,
-    ended: BTreeSet<(Timestamp, EnvironmentId)>,
+    by_end: BTreeSet<(Timestamp, EnvironmentId)>,
     pub(super) hosts: BTreeMap<HostId, HostEntry>,
+    /// Hosts that do not answer, and those that environments point to and that are not here.
+    silent: BTreeSet<HostId>,
     pub(super) scheduler: Scheduler,
     pub(super) teardowns: BTreeMap<VmName, Entry<Teardown>>,
     snapshots: BTreeMap<SnapshotId, Entry<Snapshot>>,
@@ -103,13 +107,14 @@ pub(super) struct Fleet {
 impl Fleet {
     pub(super) fn new(policy: Policy) -> Self {
         Self {
-            environments: BTreeMap::new(),
+            live: BTreeMap::new(),
+            ended: BTreeMap::new(),
             by_state: BTreeMap::new(),
-            live: BTreeSet::new(),
             by_host: BTreeMap::new(),
             tasks: HashMap::new(),
-            ended: BTreeSet::new(),
+            by_end: BTreeSet::new(),
             hosts: BTreeMap::new(),
+            silent: BTreeSet::new(),
             scheduler: Scheduler::new(policy),
             teardowns: BTreeMap::new(),
             snapshots: BTreeMap::new(),
@@ -129,7 +134,7 @@ impl Fleet {
     // ---- environments
 
     pub(super) fn environment(&self, id: &EnvironmentId) -> Option<&Entry<Environment>> {
-        self.environments.get(id)
+        self.live.get(id).or_else(|| self.ended.get(id))
     }
 
     /// The live environment of a task, or the one that is about to be.
@@ -151,40 +156,43 @@ impl Fleet {
         let id = new.id.clone();
         self.by_state.entry(new.state).or_default().insert(id.clone());
         if new.state.is_ended() {
-            self.ended.insert((new.updated_at, id.clone()));
+            self.by_end.insert((new.updated_at, id.clone()));
             // The room of a failed boot passes to its teardown, which is put in the same commit.
             if !self.teardowns.contains_key(&new.vm) {
                 self.scheduler.release(&new.vm);
                 self.activities.remove(&new.vm);
             }
         } else {
-            self.live.insert(id.clone());
+            if !self.hosts.contains_key(&new.host_id) {
+                self.silent.insert(new.host_id.clone());
+            }
             self.by_host.entry(new.host_id.clone()).or_default().insert(id.clone());
             self.scheduler.charge(&new.vm, &new.host_id, new.spec.resources);
             // Also while it is destroyed: the task's next environment would have the same name.
             self.tasks.insert(new.task_id.clone(), id.clone());
         }
-        self.environments.insert(id, Entry { value: Arc::new(new), revision });
+        let of_its_kind = if new.state.is_ended() { &mut self.ended } else { &mut self.live };
+        of_its_kind.insert(id, Entry { value: Arc::new(new), revision });
     }
 
     /// Changes what is not durable of an environment: what was observed, its health.
     pub(super) fn touch_environment(&mut self, id: &EnvironmentId, change: impl FnOnce(&mut Environment)) {
-        if let Some(entry) = self.environments.get_mut(id) {
+        if let Some(entry) = self.live.get_mut(id).or_else(|| self.ended.get_mut(id)) {
             change(Arc::make_mut(&mut entry.value));
         }
     }
 
     pub(super) fn drop_environment(&mut self, id: &EnvironmentId) {
         self.unindex_environment(id);
-        self.environments.remove(id);
     }
 
     fn unindex_environment(&mut self, id: &EnvironmentId) {
-        let Some(old) = self.environments.get(id).map(|entry| Arc::clone(&entry.value)) else {
+        let Some(Entry { value: old, .. }) = self.live.remove(id).or_else(|| self.ended.remove(id)) else {
             return;
         };
-        self.live.remove(id);
-        self.ended.remove(&(old.updated_at, id.clone()));
+        if old.state.is_ended() {
+            self.by_end.remove(&(old.updated_at, id.clone()));
+        }
         if let Some(ids) = self.by_state.get_mut(&old.state) {
             ids.remove(id);
         }
@@ -210,19 +218,24 @@ impl Fleet {
         let ids = match filter {
             EnvironmentFilter { state: Some(state), .. } => self.by_state.get(state).unwrap_or(&NONE),
             EnvironmentFilter { host_id: Some(host), .. } => self.by_host.get(host).unwrap_or(&NONE),
-            _ => &self.live,
+            _ => &NONE,
         };
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let mut found = Vec::new();
+        if *filter == EnvironmentFilter::default() {
+            let mut rest = self.live.range::<EnvironmentId, _>((from, Bound::Unbounded));
+            found.extend(rest.by_ref().take(limit).map(|(_, entry)| Arc::clone(&entry.value)));
+            return (found, rest.next().is_some());
+        }
         if let Some(task) = filter.task_id.as_ref().filter(|_| filter.state.is_none()) {
-            let one = self.tasks.get(task).and_then(|id| self.environments.get(id));
+            let one = self.tasks.get(task).and_then(|id| self.environment(id));
             let one =
                 one.filter(|e| after.is_none_or(|after| e.value.id > *after) && filter.matches(&e.value));
             found.extend(one.map(|entry| Arc::clone(&entry.value)));
             return (found, false);
         }
         for id in ids.range::<EnvironmentId, _>((from, Bound::Unbounded)) {
-            let Some(entry) = self.environments.get(id).filter(|entry| filter.matches(&entry.value)) else {
+            let Some(entry) = self.environment(id).filter(|entry| filter.matches(&entry.value)) else {
                 continue;
             };
             if found.len() == limit {
@@ -245,7 +258,7 @@ impl Fleet {
 
     /// The live environments of a host.
     pub(super) fn of_host(&self, host: &HostId) -> impl Iterator<Item = &Entry<Environment>> {
-        self.by_host.get(host).into_iter().flatten().filter_map(|id| self.environments.get(id))
+        self.by_host.get(host).into_iter().flatten().filter_map(|id| self.live.get(id))
     }
 
     /// How many environments and teardowns point to a host.
@@ -259,8 +272,8 @@ impl Fleet {
 
     /// The ended environments whose record is older than `before`, at most `limit`.
     pub(super) fn ended_before(&self, before: Timestamp, limit: usize) -> Vec<Entry<Environment>> {
-        let old = self.ended.iter().take_while(|(ended_at, _)| *ended_at < before).take(limit);
-        old.filter_map(|(_, id)| self.environments.get(id).cloned()).collect()
+        let old = self.by_end.iter().take_while(|(ended_at, _)| *ended_at < before).take(limit);
+        old.filter_map(|(_, id)| self.ended.get(id).cloned()).collect()
     }
 
     /// How many environments are in each state.
@@ -294,6 +307,7 @@ impl Fleet {
     pub(super) fn put_host(&mut self, host: Host, revision: u64, provider: Option<Arc<dyn Provider>>) {
         self.scheduler.set_host(&host);
         let id = host.id.clone();
+        let answers = host.liveness.state == Liveness::Ready;
         let host = Entry { value: Arc::new(host), revision };
         match (self.hosts.get_mut(&id), provider) {
             (Some(entry), None) => entry.host = host,
@@ -302,16 +316,31 @@ impl Fleet {
                 entry.provider = provider;
             }
             (None, Some(provider)) => {
-                self.hosts.insert(id, HostEntry { host, provider, sightings: Sightings::default() });
+                self.hosts.insert(id.clone(), HostEntry { host, provider, sightings: Sightings::default() });
             }
             // A host that was removed meanwhile stays removed.
-            (None, None) => {}
+            (None, None) => return,
+        }
+        if answers {
+            self.silent.remove(&id);
+        } else {
+            self.silent.insert(id);
         }
     }
 
     pub(super) fn drop_host(&mut self, id: &HostId) {
         self.hosts.remove(id);
         self.scheduler.remove_host(id);
+        if self.by_host.contains_key(id) {
+            self.silent.insert(id.clone());
+        } else {
+            self.silent.remove(id);
+        }
+    }
+
+    /// Whether every host that an environment points to answers, as far as is known.
+    pub(super) fn hosts_all_answer(&self) -> bool {
+        self.silent.is_empty()
     }
 
     // ---- teardowns

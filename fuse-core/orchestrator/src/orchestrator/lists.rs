@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{ControlPlane, Inner, events::Reader};
+use super::{ControlPlane, events::Reader, fleet::Fleet};
 use crate::{
     Error, RecordKind, Result, Subscription,
     model::{
@@ -70,7 +70,7 @@ impl ControlPlane {
     /// [`Error::NotFound`].
     pub fn get(&self, id: &EnvironmentId) -> Result<Arc<Environment>> {
         let environment = self.inner.environment(id)?.value;
-        Ok(self.inner.as_known(environment))
+        Ok(as_known(&self.inner.fleet(), environment))
     }
 
     /// A page of environments, by id. The default filter leaves out those that ended. A page has at most 200
@@ -86,9 +86,13 @@ impl ControlPlane {
     ) -> Result<Page<Arc<Environment>>> {
         let after: Option<IdCursor<EnvironmentId>> = cursor.map(decode).transpose()?;
         let after = after.map(|cursor| cursor.id);
-        let (items, more) = self.inner.fleet().environments(filter, after.as_ref(), size(limit));
+        let fleet = self.inner.fleet();
+        let (mut items, more) = fleet.environments(filter, after.as_ref(), size(limit));
+        if !fleet.hosts_all_answer() {
+            items = items.into_iter().map(|environment| as_known(&fleet, environment)).collect();
+        }
+        drop(fleet);
         let last = items.last().filter(|_| more).map(|last| IdCursor { id: last.id.clone() });
-        let items = items.into_iter().map(|environment| self.inner.as_known(environment)).collect();
         Ok(Page { items, next_cursor: last.as_ref().and_then(encode) })
     }
 
@@ -201,6 +205,15 @@ impl ControlPlane {
         self.inner.hub.newest()
     }
 
+    /// The sequence number of the newest event that is durable. Subscribers see it in a moment, if they do not yet:
+    /// commits that end at the same time are told in their order.
+    ///
+    /// # Errors
+    /// [`Error::Store`] when the store does not answer.
+    pub async fn newest_durable_event(&self) -> Result<u64> {
+        Ok(self.inner.store.position().await?.last_event)
+    }
+
     /// Asks the store whether it is there. What a readiness check wants to know.
     ///
     /// # Errors
@@ -214,17 +227,12 @@ impl ControlPlane {
     }
 }
 
-impl Inner {
-    /// The environment as far as it is known: unknown where its host does not answer.
-    fn as_known(&self, environment: Arc<Environment>) -> Arc<Environment> {
-        let answers = {
-            let fleet = self.fleet();
-            let host = fleet.hosts.get(&environment.host_id);
-            host.is_some_and(|entry| entry.host.value.liveness.state == Liveness::Ready)
-        };
-        if answers || environment.observed == Observed::Unknown {
-            return environment;
-        }
-        Arc::new(Environment { observed: Observed::Unknown, ..(*environment).clone() })
+/// The environment as far as it is known: unknown where its host does not answer.
+fn as_known(fleet: &Fleet, environment: Arc<Environment>) -> Arc<Environment> {
+    let host = fleet.hosts.get(&environment.host_id);
+    let answers = host.is_some_and(|entry| entry.host.value.liveness.state == Liveness::Ready);
+    if answers || environment.observed == Observed::Unknown {
+        return environment;
     }
+    Arc::new(Environment { observed: Observed::Unknown, ..(*environment).clone() })
 }

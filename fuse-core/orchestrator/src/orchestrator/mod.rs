@@ -22,6 +22,7 @@ mod keys;
 mod lists;
 mod locks;
 mod logs;
+mod moves;
 mod once;
 mod profile;
 mod provision;
@@ -35,6 +36,7 @@ mod services;
 mod snapshots;
 mod tasks;
 mod vault;
+mod waits;
 mod watcher;
 
 use std::{
@@ -72,6 +74,7 @@ use events::EventHub;
 use fleet::{Entry, Fleet};
 use locks::Locks;
 use tasks::Tasks;
+use waits::Waits;
 
 /// The control plane of a fleet, in this process: cheap to clone, safe to use from many tasks at once.
 ///
@@ -125,6 +128,7 @@ struct Inner {
     hub: Arc<EventHub>,
     lease: Mutex<Lease>,
     locks: Locks,
+    waits: Waits,
     /// Why this orchestrator does not act any more.
     closed: Mutex<Option<String>>,
     tasks: Tasks,
@@ -151,6 +155,7 @@ impl Inner {
 
     fn close_because(&self, why: String) {
         self.closed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
+        self.waits.wake_all();
     }
 
     fn check_open(&self) -> Result<()> {

@@ -19,7 +19,7 @@ use crate::{
     Error, RecordKind, Result,
     model::{
         Attempts, Environment, EnvironmentId, EnvironmentState, EventKind, HostId, IdempotencyKey, Observed,
-        Phase, PhaseTimings, ProvisionRequest, ReasonCode, Seed, SnapshotState, Timestamp,
+        Phase, PhaseTimings, ProvisionRequest, ReasonCode, Seed, Snapshot, SnapshotState, Timestamp,
     },
     scheduler::Demand,
     store::{Expect, Kind, StoreError},
@@ -71,10 +71,10 @@ impl ControlPlane {
     ///
     /// # Errors
     /// [`Error::BootFailed`] when it failed or was destroyed instead, [`Error::Timeout`] when it takes longer (it
-    /// goes on), [`Error::NotFound`].
+    /// goes on), [`Error::NotFound`], [`Error::Closed`].
     pub async fn wait_running(&self, id: &EnvironmentId, limit: Duration) -> Result<Arc<Environment>> {
         let wait = async {
-            let mut events = self.events_of(id);
+            let mut changes = self.inner.waits.on(id);
             loop {
                 let environment = self.inner.environment(id)?.value;
                 match environment.state {
@@ -82,9 +82,9 @@ impl ControlPlane {
                     EnvironmentState::Provisioning => {}
                     _ => return Err(boot_failure(&environment)),
                 }
-                if events.next().await?.is_none() {
-                    return Err(Error::Closed { why: "it was closed".to_owned() });
-                }
+                self.inner.check_open()?;
+                // The sender is in the map for as long as this receiver is there.
+                let _ = changes.changed().await;
             }
         };
         tokio::time::timeout(limit, wait)
@@ -140,14 +140,16 @@ impl Inner {
         request: ProvisionRequest,
         key: Option<(&IdempotencyKey, String)>,
     ) -> Result<Arc<Environment>> {
-        let (seed, pin) = self.seed(&request)?;
+        let seed = self.seed(&request)?;
         let id = self.config.prefix.environment(&request.task_id);
         let vm = self.config.prefix.vm(&id, &self.fresh("")?);
         let now = self.now();
         let vault = Vault::new(&request, self.credentials_for(&request, &vm, now)?)?;
         let mut demand = Demand::from(&request.spec);
-        demand.host_id = pin.or(demand.host_id);
-
+        if let Some(snapshot) = &seed {
+            self.place_seed(snapshot, &mut demand)?;
+        }
+        let seed = seed.map(|snapshot| Seed { snapshot_id: snapshot.id.clone(), forked_from: None });
         let environment = new_environment(&request, id, vm, seed, now);
         self.accept(environment, vault, &demand, key).await
     }
@@ -230,19 +232,17 @@ impl Inner {
         Ok(self.secrets.credentials(vm, request.agent.auth_token.as_ref(), now)?)
     }
 
-    /// The seed of a request, and the host that has it.
-    fn seed(&self, request: &ProvisionRequest) -> Result<(Option<Seed>, Option<HostId>)> {
+    /// The snapshot that a request boots from.
+    fn seed(&self, request: &ProvisionRequest) -> Result<Option<Arc<Snapshot>>> {
         let Some(id) = &request.seed_snapshot_id else {
-            return Ok((None, None));
+            return Ok(None);
         };
-        let fleet = self.fleet();
-        let entry = fleet.snapshot(id).ok_or_else(|| Error::not_found(RecordKind::Snapshot, id))?;
-        if entry.value.state != SnapshotState::Ready {
-            let state = entry.value.state;
+        let snapshot = self.snapshot(id)?.value;
+        if snapshot.state != SnapshotState::Ready {
+            let state = snapshot.state;
             return Err(Error::SnapshotNotReady { operation: "boot from", id: id.clone(), state });
         }
-        let seed = Seed { snapshot_id: id.clone(), forked_from: None };
-        Ok((Some(seed), Some(entry.value.host_id.clone())))
+        Ok(Some(snapshot))
     }
 
     /// Takes the task and the capacity, in one step, before anything is durable.

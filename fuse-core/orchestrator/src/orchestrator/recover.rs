@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
-use super::{Inner, record, remove::SECOND_LOOK};
+use super::{Inner, record};
 use crate::{
     Error, Result,
     model::{DeadLetter, Environment, Host, Observed, Snapshot, Teardown},
@@ -49,7 +49,7 @@ impl Inner {
         each(store, Kind::Teardown, |mut teardown: Teardown, revision| {
             // One that waits for its second look waits anew: the clock may have been set meanwhile.
             if teardown.removal.failed == 0 && teardown.removal.next_at.is_some() {
-                teardown.removal.next_at = Some(now.after(SECOND_LOOK));
+                teardown.removal.next_at = Some(now.after(self.config.second_look));
             }
             self.fleet().put_teardown(teardown, revision);
         })

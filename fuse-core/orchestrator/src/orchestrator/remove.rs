@@ -1,6 +1,6 @@
 //! The end: from a live environment to a destroyed one, and VMs that nobody stands for to nothing.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use super::{ControlPlane, Inner, boot, change::Change, no_answer, state_event, tasks::Work};
 use crate::{
@@ -12,9 +12,6 @@ use crate::{
     provider::{LogSource, Verb},
     store::{Expect, Kind},
 };
-
-/// When a VM whose creation may still be on its way is removed once more.
-pub(super) const SECOND_LOOK: Duration = Duration::from_secs(60);
 
 impl ControlPlane {
     /// Destroys an environment, from whatever state, and waits until its VM is gone.
@@ -131,7 +128,7 @@ impl Inner {
             environment_id: Some(environment.id.clone()),
             holds: Some(environment.spec.resources),
             unsure: false,
-            removal: Attempts { next_at: Some(now.after(SECOND_LOOK)), ..Attempts::default() },
+            removal: Attempts { next_at: Some(now.after(self.config.second_look)), ..Attempts::default() },
             created_at: now,
         })
     }
@@ -182,7 +179,7 @@ impl Inner {
             Ok(()) if teardown.unsure => {
                 let mut again = (*teardown).clone();
                 again.unsure = false;
-                again.removal.next_at = Some(now.after(SECOND_LOOK));
+                again.removal.next_at = Some(now.after(self.config.second_look));
                 self.commit(Change::new().teardown(again)).await
             }
             Ok(()) => {

@@ -88,7 +88,7 @@ impl Inner {
         Error::SnapshotNotReady { operation, id: id.clone(), state }
     }
 
-    async fn change_snapshot(
+    pub(super) async fn change_snapshot(
         &self,
         id: &SnapshotId,
         change: impl FnOnce(&mut Snapshot, Timestamp) -> Result<Change>,
@@ -150,6 +150,7 @@ impl Inner {
             comment: request.comment.clone(),
             metadata: request.metadata.clone(),
             artifact: String::new(),
+            copies: Default::default(),
             digest: String::new(),
             size_bytes: 0,
             live: request.live,
@@ -294,6 +295,7 @@ impl Inner {
                 }
             }
         }
+        self.delete_copies(snapshot).await?;
         let _held = self.locks.hold(RecordKind::Snapshot, id.as_str()).await;
         let mut gone = event(kind, snapshot, self.now());
         if kept {
@@ -307,7 +309,7 @@ impl Inner {
         self.commit(change).await
     }
 
-    async fn note_not_deleted(&self, id: &SnapshotId, why: &str) -> Result<()> {
+    pub(super) async fn note_not_deleted(&self, id: &SnapshotId, why: &str) -> Result<()> {
         let change = |snapshot: &mut Snapshot, now| {
             snapshot.removal.note_failure(why, now);
             snapshot.reason = Reason::new(ReasonCode::ProviderFailed, why);

@@ -1,15 +1,12 @@
 //! Work in the background, and who works on which VM.
 
-use std::{
-    future::Future,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{future::Future, sync::Arc};
 
 use tokio::{
     runtime::Handle,
     sync::{Notify, OwnedMutexGuard},
-    task::JoinSet,
 };
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::Inner;
 use crate::model::VmName;
@@ -17,30 +14,34 @@ use crate::model::VmName;
 /// The tasks of one orchestrator. They end with it.
 #[derive(Debug)]
 pub(super) struct Tasks {
-    set: Mutex<JoinSet<()>>,
+    running: TaskTracker,
+    end: CancellationToken,
     runtime: Handle,
 }
 
 impl Tasks {
     /// Must be made inside a tokio runtime, on which the tasks run.
     pub(super) fn new() -> Self {
-        Self { set: Mutex::default(), runtime: Handle::current() }
+        Self { running: TaskTracker::new(), end: CancellationToken::new(), runtime: Handle::current() }
     }
 
     pub(super) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
-        let mut tasks = self.set.lock().unwrap_or_else(PoisonError::into_inner);
-        // Those that ended are dropped here, so that the set holds only what runs.
-        while tasks.try_join_next().is_some() {}
-        tasks.spawn_on(work, &self.runtime);
+        let end = self.end.clone();
+        let work = async move {
+            end.run_until_cancelled(work).await;
+        };
+        self.running.spawn_on(work, &self.runtime);
     }
 
-    /// Ends all of them where they stand.
+    /// Ends all of them where they stand, and all that begin later.
     pub(super) fn abort(&self) {
-        self.set.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
+        self.end.cancel();
     }
 
-    pub(super) fn take(&self) -> JoinSet<()> {
-        std::mem::take(&mut *self.set.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Waits until none runs any more.
+    pub(super) async fn ended(&self) {
+        self.running.close();
+        self.running.wait().await;
     }
 }
 

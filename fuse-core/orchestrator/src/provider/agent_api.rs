@@ -21,6 +21,7 @@
 //! | DELETE /v1/vm/{id}/snapshots/{sid} * | | 204; 404 |
 //! | POST /v1/vm/{id}/restore | [`Restore`] | [`Done`] |
 //! | POST /v1/vm/{id}/fork | [`Fork`] | [`Vm`] |
+//! | POST /v1/artifacts/{digest}/pull | [`Pull`] | [`Pulled`]; 422 whatever went wrong |
 //!
 //! # Extensions
 //! What is marked * is not in the original interface, and neither are the members that the types below mark so. An
@@ -31,6 +32,8 @@
 //! as the end, and a place whose bytes are kept no longer as the oldest that are.
 
 use serde::{Deserialize, Serialize};
+
+use crate::model::CertificatePin;
 
 /// The header of a log answer: how many bytes the log had before the first one of the answer.
 pub const LOG_START: &str = "x-fuse-log-start";
@@ -325,6 +328,47 @@ pub struct Restore {
     /// The original agent ignores it.
     #[serde(default)]
     pub include_ram: bool,
+}
+
+/// A snapshot to fetch from another host.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pull {
+    /// Where that host is reached, `http` or `https`.
+    pub peer_url: String,
+    /// The [grant](super::grant) that the control plane signed with the token of that host.
+    pub grant: String,
+    /// What it is to be called here. None: the agent finds a name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot_id: Option<String>,
+    /// Extension: what that host calls it. Several snapshots can have one digest: that of a disk that nobody wrote to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer_snapshot_id: Option<String>,
+    /// Extension: SHA-256 of the certificate that that host must show; none: one that the system's authorities vouch for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer_certificate_sha256: Option<CertificatePin>,
+}
+
+/// Grants are secrets while they are good.
+impl std::fmt::Debug for Pull {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pull").field("peer_url", &self.peer_url).finish_non_exhaustive()
+    }
+}
+
+/// A snapshot that was fetched.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Pulled {
+    /// What it is called here.
+    pub snapshot_id: String,
+    /// SHA-256 that it is known by, in hex.
+    pub digest: String,
+    /// The bytes that it has; fewer may have been fetched.
+    pub bytes: u64,
+    /// When it was made, RFC 3339.
+    pub created_at: String,
+    /// Where it came from.
+    pub source_peer: String,
 }
 
 /// A fork to make of the VM in the path. Sizes that are left out are the source's.

@@ -21,11 +21,12 @@ pub enum Verb {
     Restore,
     Fork,
     DeleteSnapshot,
+    FetchSnapshot,
 }
 
 impl Verb {
     /// Every verb.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Probe,
         Self::Create,
         Self::List,
@@ -41,6 +42,7 @@ impl Verb {
         Self::Restore,
         Self::Fork,
         Self::DeleteSnapshot,
+        Self::FetchSnapshot,
     ];
 
     /// The verb as text.
@@ -62,6 +64,7 @@ impl Verb {
             Self::Restore => "restore",
             Self::Fork => "fork",
             Self::DeleteSnapshot => "delete_snapshot",
+            Self::FetchSnapshot => "fetch_snapshot",
         }
     }
 

@@ -25,6 +25,7 @@ pub mod agent_api;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod error;
+pub mod grant;
 #[cfg(feature = "remote")]
 pub mod remote;
 pub mod stub;
@@ -42,7 +43,7 @@ pub use error::{ProviderError, ProviderErrorKind, Verb};
 pub use verbs::{
     AgentStart, AttachInput, AttachOutput, AttachRequest, AttachSession, CreateRequest, ExecChunk,
     ExecOutput, ExecRequest, ExecStream, FileUpload, ForkVmRequest, HostFacts, LogChunk, LogSource,
-    SnapshotFacts, SnapshotVmRequest, VmFacts,
+    SnapshotFacts, SnapshotOffer, SnapshotVmRequest, VmFacts,
 };
 
 /// The result of a verb.
@@ -183,6 +184,36 @@ pub trait Provider: Debug + Send + Sync + 'static {
     /// # Errors
     /// Unsupported (the host keeps them for ever), and the general ones; never "not found".
     async fn delete_snapshot(&self, vm: &VmName, artifact: &str) -> ProviderResult<()>;
+
+    /// Whether snapshots move from and to this host: [`Provider::offer_snapshot`], [`Provider::fetch_snapshot`].
+    fn moves_snapshots(&self) -> bool {
+        false
+    }
+
+    /// Lets other hosts fetch a snapshot of this one for some minutes. Does not speak to the host. `digest` is what it
+    /// is known by, as [`SnapshotFacts::digest`].
+    ///
+    /// # Errors
+    /// Unsupported; failed, when there is no entropy.
+    fn offer_snapshot(&self, artifact: &str, digest: &str) -> ProviderResult<SnapshotOffer> {
+        let _ = digest;
+        let message = "snapshots of this host stay there";
+        let kind = ProviderErrorKind::Unsupported;
+        Err(ProviderError::new(kind, Verb::FetchSnapshot, self.backend(), artifact, message))
+    }
+
+    /// Has this host fetch a snapshot from another, check every byte of it, and keep it under `name`. One that is there
+    /// under that name already is not fetched again.
+    ///
+    /// # Errors
+    /// Unsupported; refused, when the host does not reach the other, is of another kind, or what it got is not what was
+    /// offered: nothing is kept then; and the general ones.
+    async fn fetch_snapshot(&self, name: &str, offer: &SnapshotOffer) -> ProviderResult<()> {
+        let _ = offer;
+        let message = "this host takes no snapshots of others";
+        let kind = ProviderErrorKind::Unsupported;
+        Err(ProviderError::new(kind, Verb::FetchSnapshot, self.backend(), name, message))
+    }
 }
 
 /// Where a host is and how to speak to it.

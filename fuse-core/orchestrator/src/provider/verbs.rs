@@ -6,7 +6,9 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use crate::model::{Arch, Capacity, EnvironmentId, Expose, OwnerId, Resources, Timestamp, VmName};
+use crate::model::{
+    Arch, Capacity, CertificatePin, EnvironmentId, Expose, OwnerId, Resources, Timestamp, VmName,
+};
 
 /// What a host says about itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -202,6 +204,21 @@ pub struct SnapshotFacts {
     pub size_bytes: u64,
     /// With memory and processor state.
     pub live: bool,
+}
+
+/// The right to fetch a snapshot from the host that has it, for some minutes.
+#[derive(Debug, Clone)]
+pub struct SnapshotOffer {
+    /// Where other hosts reach that host.
+    pub url: String,
+    /// The certificate that it must show there; none: one that the system's authorities vouch for.
+    pub certificate: Option<CertificatePin>,
+    /// That host's name of the snapshot.
+    pub artifact: String,
+    /// SHA-256 that it is known by, in hex.
+    pub digest: String,
+    /// What that host wants to see, made with [`grant::new_grant`](super::grant::new_grant).
+    pub grant: SecretString,
 }
 
 /// A fork to make.

@@ -1,8 +1,8 @@
 //! Where an environment goes.
 //!
 //! [`Scheduler`] holds the hosts and what is taken of each, and answers [`Scheduler::place`]. It is plain data: no
-//! clock, no lock, no I/O. Hosts are kept ranked by score in a tree for each region and architecture, so that a
-//! placement looks at the best host first and normally stops there, however many hosts there are.
+//! clock, no lock, no I/O. Hosts are kept by free processors and memory for each region and architecture, so that a
+//! placement looks at the best host that has both first and normally stops there, however many hosts there are.
 //!
 //! # Filters, in this order
 //! host pin → schedulable (active and answering) → region (equal, when asked for) → architecture → all labels →
@@ -50,21 +50,12 @@ impl Policy {
         }
     }
 
-    /// The rank of a host with `free` capacity: the lowest rank is taken first.
-    const fn rank(self, free: Capacity) -> u64 {
-        let score = score(free.cpus, free.ram_mb);
+    /// The rank of a host with so much free: the lowest rank is taken first.
+    const fn rank(self, cpus: u32, ram_mb: u32) -> u64 {
+        let score = score(cpus, ram_mb);
         match self {
             Self::Spread => u64::MAX - score,
             Self::Binpack => score,
-        }
-    }
-
-    /// The ranks at which a host that fits `need` can be: its score is at least that of `need`.
-    const fn possible(self, need: Resources) -> (u64, u64) {
-        let least = score(need.cpus, need.ram_mb);
-        match self {
-            Self::Spread => (0, u64::MAX - least),
-            Self::Binpack => (least, u64::MAX),
         }
     }
 }
@@ -165,7 +156,7 @@ impl Scheduler {
     /// A scheduler without hosts.
     #[must_use]
     pub fn new(policy: Policy) -> Self {
-        Self { policy, ..Self::default() }
+        Self { policy, ranks: Ranks::new(policy), ..Self::default() }
     }
 
     /// The policy.
@@ -191,7 +182,7 @@ impl Scheduler {
             hosts.insert(host.id.clone());
         }
         if slot.is_ranked() {
-            self.ranks.insert(&slot.region, slot.arch, self.policy.rank(slot.free()), &host.id);
+            self.ranks.insert(&slot.region, slot.arch, slot.free(), &host.id);
         }
         self.slots.insert(host.id.clone(), slot);
     }
@@ -209,7 +200,7 @@ impl Scheduler {
             return self.absent.remove(host);
         };
         if slot.is_ranked() {
-            self.ranks.remove(&slot.region, slot.arch, self.policy.rank(slot.free()), host);
+            self.ranks.remove(&slot.region, slot.arch, slot.free(), host);
         }
         for (key, value) in &slot.labels {
             if let Some(values) = self.labelled.get_mut(key) {
@@ -278,15 +269,15 @@ impl Scheduler {
             *taken = change(*taken);
             return;
         };
-        let before = slot.is_ranked().then(|| self.policy.rank(slot.free()));
+        let before = slot.is_ranked().then(|| slot.free());
         slot.taken = change(slot.taken);
-        let after = slot.is_ranked().then(|| self.policy.rank(slot.free()));
+        let after = slot.is_ranked().then(|| slot.free());
         if before != after {
-            if let Some(rank) = before {
-                self.ranks.remove(&slot.region, slot.arch, rank, host);
+            if let Some(free) = before {
+                self.ranks.remove(&slot.region, slot.arch, free, host);
             }
-            if let Some(rank) = after {
-                self.ranks.insert(&slot.region, slot.arch, rank, host);
+            if let Some(free) = after {
+                self.ranks.insert(&slot.region, slot.arch, free, host);
             }
         }
     }
@@ -302,13 +293,13 @@ impl Scheduler {
         if let Some(few) = self.rarest_label(&demand.labels) {
             let fitting = few.iter().filter_map(|id| {
                 let slot = self.slots.get(id).filter(|slot| slot.admits(demand))?;
-                Some((self.policy.rank(slot.free()), id))
+                let free = slot.free();
+                Some((self.policy.rank(free.cpus, free.ram_mb), id))
             });
             return fitting.min().map(|(_, id)| id.clone()).ok_or_else(|| self.explain(demand));
         }
-        let (least, most) = self.policy.possible(demand.need);
         self.ranks
-            .walk(&demand.region, demand.arch, least, most)
+            .walk(&demand.region, demand.arch, demand.need)
             .find(|id| self.slots.get(*id).is_some_and(|slot| slot.admits(demand)))
             .cloned()
             .ok_or_else(|| self.explain(demand))

@@ -320,6 +320,7 @@ impl TryFrom<Snapshot> for model::Snapshot {
             reason,
             comment: wire.comment,
             metadata,
+            copies: Default::default(),
             artifact: String::new(),
             digest: wire.digest,
             size_bytes: wire.size_bytes,

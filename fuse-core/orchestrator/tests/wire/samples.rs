@@ -152,6 +152,7 @@ pub(crate) fn snapshot() -> Snapshot {
             ("fuse.export_ref".into(), "s3://bucket/x".into()),
             ("fuse.export_status".into(), "ready".into()),
         ]),
+        copies: Default::default(),
         artifact: "snap-17-abc".into(),
         digest: "ab".repeat(32),
         size_bytes: 4_294_967_296,

@@ -14,8 +14,6 @@ use crate::{
 
 /// Any address of this machine.
 const ANY: u32 = u32::MAX;
-/// The host.
-const HOST: u32 = 2;
 /// Connections at once.
 const CONNECTIONS: usize = 16;
 
@@ -64,7 +62,7 @@ async fn accept(agent: &Arc<Agent>, socket: &AsyncFd<Socket>, places: &Arc<Semap
         // Programs of the guest can reach the port too, over the loopback of vsock; they are not the host.
         let from = peer.as_vsock_address().map(|(cid, _)| cid);
         let Ok(place) = Arc::clone(places).try_acquire_owned() else { continue };
-        if from != Some(HOST) {
+        if from != Some(agent.options.vsock_peer) {
             agent.logs.say(&format!("vsock port: refused a connection from {from:?}"));
             continue;
         }

@@ -16,7 +16,7 @@ const HOOK: Duration = Duration::from_secs(10);
 /// Hooks that are run.
 const HOOKS: usize = 64;
 
-/// Renews entropy, clock, identity, network and token, and runs the hooks. What does not work is said and does not keep
+/// Renews entropy, clock, identity, network and token, runs the hooks, and lets programs go on that stood still. What does not work is said and does not keep
 /// the rest from being done.
 pub(crate) async fn run(context: &Context<'_>, renew: Renew) -> Result<RenewResult, GuestError> {
     let agent = context.agent;
@@ -65,6 +65,12 @@ pub(crate) async fn run(context: &Context<'_>, renew: Renew) -> Result<RenewResu
     result.machine_id = machine_id;
     result.generation = agent.renewed();
     result.warnings.extend(hooks(agent).await);
+    // Programs with the random numbers of another machine are better off standing still: the host decides.
+    if (reseeded || renew.entropy.is_empty())
+        && let Err(error) = agent.freezer.thaw()
+    {
+        result.warnings.push(error.message);
+    }
     agent.logs.say(&format!("renewed for the {}. time", result.generation));
     Ok(result)
 }

@@ -30,7 +30,7 @@ pub(crate) async fn run(context: Context<'_>, exec: Exec) -> Result<ExecResult, 
     let mut command = command(agent, &exec.argv, exec.shell.as_deref(), &exec.env, exec.cwd.as_deref())?;
     command.stdin(if exec.stdin { Stdio::piped() } else { Stdio::null() });
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-    let (mut child, mut group) = spawn(command)?;
+    let (mut child, mut group) = spawn(agent, command).await?;
 
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let log = exec.log.map(|source| (agent.as_ref(), source));

@@ -2,6 +2,7 @@
 
 pub(crate) mod environment;
 pub(crate) mod exec;
+pub(crate) mod freezer;
 pub(crate) mod logs;
 pub(crate) mod terminal;
 pub(crate) mod workload;
@@ -58,8 +59,12 @@ fn workspace(agent: &Agent) -> String {
     if Path::new(workspace).is_dir() { workspace.to_owned() } else { "/".to_owned() }
 }
 
-/// Starts a program that leads a process group of its own.
-pub(crate) fn spawn(mut command: Command) -> Result<(Child, Group), GuestError> {
+/// Starts a program that leads a process group of its own, in the control group of all programs. Waits while those stand
+/// still.
+pub(crate) async fn spawn(agent: &Agent, mut command: Command) -> Result<(Child, Group), GuestError> {
+    agent.freezer.enlist(&mut command);
+    // Nothing is awaited from here to the start, and there is one thread: programs cannot begin to stand still between.
+    agent.freezer.running().await;
     let child = command.spawn().map_err(|error| {
         let program = command.as_std().get_program().to_string_lossy().into_owned();
         let cwd = command.as_std().get_current_dir().map(|cwd| cwd.display().to_string()).unwrap_or_default();

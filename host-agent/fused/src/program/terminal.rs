@@ -39,7 +39,7 @@ pub(crate) async fn run(context: Context<'_>, attach: Attach) -> Result<ExecResu
     let copy = || theirs.try_clone().map_err(|error| GuestError::io("opening a terminal", &error));
     command.stdin(Stdio::from(copy()?)).stdout(Stdio::from(copy()?)).stderr(Stdio::from(theirs));
     lead_session(&mut command);
-    let (mut child, mut group) = spawn(command)?;
+    let (mut child, mut group) = spawn(agent, command).await?;
     // The command holds the program's side of the terminal; without it, the end of the program is the end of output.
     let ours = FdStream::new(ours).map_err(|error| GuestError::io("opening a terminal", &error))?;
     let size = ours.fd().try_clone().map_err(|error| GuestError::io("opening a terminal", &error))?;

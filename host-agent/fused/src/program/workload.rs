@@ -93,7 +93,7 @@ impl Workload {
             return Ok(self.facts());
         }
         self.end(Duration::from_secs(10)).await;
-        let run = launch(agent, &line, &start)?;
+        let run = launch(agent, &line, &start).await?;
         self.state().run = Some(run);
         agent.logs.say("the workload started");
         Ok(self.facts())
@@ -144,7 +144,7 @@ impl Workload {
     }
 }
 
-fn launch(agent: &Arc<Agent>, line: &str, start: &StartWorkload) -> Result<Run, GuestError> {
+async fn launch(agent: &Arc<Agent>, line: &str, start: &StartWorkload) -> Result<Run, GuestError> {
     let mut command = command(agent, &[], Some(line), &start.env, start.cwd.as_deref())?;
     let gateway = agent.gateway();
     if !gateway.url.is_empty() {
@@ -155,7 +155,7 @@ fn launch(agent: &Arc<Agent>, line: &str, start: &StartWorkload) -> Result<Run, 
     }
     command.env("FUSE_VM_ID", agent.vm_id());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-    let (child, group) = spawn(command)?;
+    let (child, group) = spawn(agent, command).await?;
     let (end, ended) = watch::channel(None);
     let stop = Arc::new(Notify::new());
     let run = Run {
@@ -212,7 +212,7 @@ async fn keep(agent: &Agent, pipe: Option<impl AsyncRead + Unpin>) {
 async fn drain_command(agent: &Arc<Agent>, line: &str, until: Instant) -> Result<(i32, String), GuestError> {
     let mut command = command(agent, &[], Some(line), &std::collections::BTreeMap::new(), None)?;
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-    let (mut child, mut group) = spawn(command)?;
+    let (mut child, mut group) = spawn(agent, command).await?;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let output = Mutex::new(Vec::new());
     let running = async {

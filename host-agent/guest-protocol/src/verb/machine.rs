@@ -21,7 +21,8 @@ pub struct TimeFacts {
 }
 
 /// Makes a guest that was restored from a snapshot one of its own. In this order, and before the answer: entropy, clock,
-/// machine id, host name, addresses, token. Then the hooks in `/fuse/renew.d` run.
+/// machine id, host name, addresses, token. Then the hooks in `/fuse/renew.d` run, and at last programs that stand still
+/// since [`Freeze`] go on; they do not when entropy was given and not taken.
 #[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Renew {
@@ -99,6 +100,45 @@ pub struct Sync {}
 pub struct SyncResult {
     /// Free bytes of the root file system.
     pub free_bytes: u64,
+}
+
+/// Has every program that the agent has started stand still, with all that those have started: none of them runs an
+/// instruction from the answer until [`Thaw`], or until [`Renew`] in a clone. What is asked to be started meanwhile waits.
+/// The agent itself goes on.
+///
+/// An agent that does not know the verb answers that it is unsupported; its clones are renewed while their programs run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Freeze {
+    /// Milliseconds, of the time that the machine runs, after which the programs go on by themselves: the host may have
+    /// died. At most 4,000,000.
+    pub limit_ms: u64,
+}
+
+impl Default for Freeze {
+    fn default() -> Self {
+        Self { limit_ms: 60_000 }
+    }
+}
+
+/// What stands still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FreezeResult {
+    /// How many processes.
+    pub processes: u64,
+}
+
+/// Lets programs go on that stand still since [`Freeze`]. Does nothing when none does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Thaw {}
+
+/// What became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ThawResult {
+    /// Whether they stood still until now.
+    pub was_frozen: bool,
 }
 
 /// How the machine ends.

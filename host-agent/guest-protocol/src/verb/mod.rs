@@ -16,7 +16,10 @@ pub use agent::{
 };
 pub use exec::{Attach, Exec, ExecResult, SignalRequest, Size};
 pub use file::{Download, FileFacts, Upload};
-pub use machine::{Network, PowerOff, Renew, RenewResult, SetTime, Shutdown, Sync, SyncResult, TimeFacts};
+pub use machine::{
+    Freeze, FreezeResult, Network, PowerOff, Renew, RenewResult, SetTime, Shutdown, Sync, SyncResult, Thaw,
+    ThawResult, TimeFacts,
+};
 pub use workload::{
     Drain, DrainResult, StartWorkload, StopWorkload, WorkloadFacts, WorkloadState, WorkloadStatus,
 };
@@ -61,11 +64,15 @@ pub enum Verb {
     SetToken = 17,
     /// Sets the address of an interface.
     Network = 18,
+    /// Has every program that the agent has started stand still, before the machine's memory is saved.
+    Freeze = 19,
+    /// Lets them go on.
+    Thaw = 20,
 }
 
 impl Verb {
     /// Every verb.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::Hello,
         Self::Health,
         Self::Info,
@@ -84,6 +91,8 @@ impl Verb {
         Self::Shutdown,
         Self::SetToken,
         Self::Network,
+        Self::Freeze,
+        Self::Thaw,
     ];
 
     /// The verb with this number.
@@ -114,6 +123,8 @@ impl Verb {
             Self::Shutdown => "shutdown",
             Self::SetToken => "set_token",
             Self::Network => "network",
+            Self::Freeze => "freeze",
+            Self::Thaw => "thaw",
         }
     }
 
@@ -170,6 +181,8 @@ requests! {
     Shutdown -> Done: Shutdown;
     SetToken -> Done: SetToken;
     Network -> Done: Network;
+    Freeze -> FreezeResult: Freeze;
+    Thaw -> ThawResult: Thaw;
 }
 
 /// Bytes in JSON: standard base64.

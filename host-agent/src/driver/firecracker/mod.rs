@@ -266,7 +266,7 @@ impl Driver for FirecrackerDriver {
         process.ok_or_else(|| fail("it ended at once".to_owned()))
     }
 
-    async fn boot(&self, site: &Site, machine: &Machine) -> Result<()> {
+    async fn configure(&self, site: &Site, machine: &Machine) -> Result<()> {
         let inside = |path: &Path, name: &str| match self.jailer {
             Some(_) => name.to_owned(),
             None => path.to_string_lossy().into_owned(),
@@ -308,7 +308,10 @@ impl Driver for FirecrackerDriver {
         }
         // The vsock of a guest leads to its own Firecracker alone, so all guests can have the same number.
         self.put(site, "/vsock", json!({ "guest_cid": 3, "uds_path": "agent.sock" })).await?;
-        self.put(site, "/entropy", json!({})).await?;
+        self.put(site, "/entropy", json!({})).await
+    }
+
+    async fn boot(&self, site: &Site, _: &Machine) -> Result<()> {
         self.put(site, "/actions", json!({ "action_type": "InstanceStart" })).await
     }
 

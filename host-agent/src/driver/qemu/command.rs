@@ -192,7 +192,10 @@ mod tests {
     fn the_line_is_relative_to_the_vm_and_starts_paused() {
         let (site, machine) = example();
         let line = line(Path::new("qemu"), Accelerator::Tcg, &site, &machine, Purpose::Boot).join(" ");
-        assert!(line.starts_with("ip netns exec fuse-1 qemu -name vm-1 -M microvm,pit=off,pic=off -accel tcg"), "{line}");
+        assert!(
+            line.starts_with("ip netns exec fuse-1 qemu -name vm-1 -M microvm,pit=off,pic=off -accel tcg"),
+            "{line}"
+        );
         assert!(!line.contains("/data/vms"), "{line}");
         for part in ["throttling.bps-total=1000", "tsc_early_khz=", "ifname=tap0", "-sandbox on"] {
             assert!(line.contains(part), "{part} in {line}");

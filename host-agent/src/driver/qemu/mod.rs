@@ -182,6 +182,11 @@ impl Driver for QemuDriver {
         Ok(process)
     }
 
+    async fn configure(&self, _: &Site, _: &Machine) -> Result<()> {
+        // Its command line has said it all.
+        Ok(())
+    }
+
     async fn boot(&self, site: &Site, _: &Machine) -> Result<()> {
         self.ask(site, "cont", json!({})).await.map(drop)
     }

@@ -87,9 +87,14 @@ fn the_platform_of_the_host() {
 
 #[test]
 fn rule_04_no_leak_and_no_invalid_access_under_valgrind() {
-    for name in ["sizes", "handles", "callbacks"] {
+    for name in ["sizes", "handles", "callbacks", "poster", "platform"] {
         valgrind(name);
     }
+}
+
+#[test]
+fn rule_07_no_leak_and_no_invalid_access_of_the_control_plane_under_valgrind() {
+    valgrind("orchestrator");
 }
 
 #[test]

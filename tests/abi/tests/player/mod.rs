@@ -23,6 +23,8 @@ pub(crate) struct Player<'a> {
     folder: PathBuf,
     target: Target,
     driver: Driver,
+    /// What compiles and reads JSON where the driver cannot.
+    tools: Option<Driver>,
     metering: u32,
     handles: BTreeMap<String, u64>,
     /// The names that ids had, of unloaded modules too.
@@ -30,16 +32,23 @@ pub(crate) struct Player<'a> {
 }
 
 impl<'a> Player<'a> {
-    /// Plays the scenario in this file.
-    pub(crate) fn play(path: &Path, program: &Path, target: Target) -> Result<(), String> {
+    /// Plays the scenario in this file. With `tools`, that driver does what the flight library cannot.
+    pub(crate) fn play(
+        path: &Path,
+        program: &Path,
+        target: Target,
+        tools: Option<&Path>,
+    ) -> Result<(), String> {
         let scenario = Scenario::read(path)?;
         let folder = path.parent().unwrap_or(Path::new(".")).to_owned();
         let driver = Driver::start(program)?;
+        let tools = tools.map(Driver::start).transpose()?;
         let mut player = Player {
             scenario: &scenario,
             folder,
             target,
             driver,
+            tools,
             metering: 1,
             handles: BTreeMap::new(),
             known: Vec::new(),
@@ -66,11 +75,39 @@ impl<'a> Player<'a> {
                 }
                 self.metering = metering(&application);
                 let config = json!({"application": application, "modules": []}).to_string();
-                self.driver.call(&format!("app_json {}", hex(&config)))?.words()?;
+                self.app_json(&config)?.words()?;
                 1
             }
         };
         self.new_runtime(for_app)?.words().map(drop)
+    }
+
+    /// The driver that compiles and reads JSON.
+    fn tools(&mut self) -> &mut Driver {
+        self.tools.as_mut().unwrap_or(&mut self.driver)
+    }
+
+    /// Reads an application; where another driver does that, it is handed over in its binary form.
+    fn app_json(&mut self, json: &str) -> Outcome {
+        let read = self.tools().call(&format!("app_json {}", hex(json)))?;
+        if let (Some(tools), Reply::Ok(_)) = (&mut self.tools, &read) {
+            let bytes = tools.call("app_pack")?.words()?.concat();
+            self.driver.call(&format!("app_binary {}", plain(&bytes)))?.words()?;
+        }
+        Ok(read)
+    }
+
+    /// Reads a policy; where another driver does that, its fields are handed over.
+    fn policy_json(&mut self, json: &str) -> Outcome {
+        let read = self.tools().call(&format!("policy_json {}", hex(json)))?;
+        if let (Some(_), Reply::Ok(words)) = (&self.tools, &read) {
+            let [bytes, fuel, order] = words.as_slice() else {
+                return Err(format!("{words:?} is no policy"));
+            };
+            self.driver.call(&format!("policy_bytes {bytes}"))?.words()?;
+            self.driver.call(&format!("policy_set {fuel} {order}"))?.words()?;
+        }
+        Ok(read)
     }
 
     fn new_runtime(&mut self, for_app: u32) -> Outcome {
@@ -188,7 +225,7 @@ impl<'a> Player<'a> {
         });
         let portable = u32::from(source.compile.portable);
         let reply =
-            self.driver.call(&format!("compile {metering} {target} {portable} {}", to_hex(&bytes)))?;
+            self.tools().call(&format!("compile {metering} {target} {portable} {}", to_hex(&bytes)))?;
         match reply {
             Reply::Ok(words) => Ok(Ok(damaged(words.concat(), damage)?)),
             reply => Ok(Err(reply)),
@@ -198,7 +235,7 @@ impl<'a> Player<'a> {
     fn load(&mut self, key: &str, handle: &str, name: &str, damage: Option<Damage>) -> Outcome {
         let source = self.source(key)?;
         let policy = match (&source.policy, &source.policy_hex) {
-            (Some(json), _) => self.driver.call(&format!("policy_json {}", hex(&json.to_string()))),
+            (Some(json), _) => self.policy_json(&json.to_string()),
             (None, Some(bytes)) => self.driver.call(&format!("policy_bytes {}", plain(bytes))),
             (None, None) => self.driver.call("policy_default"),
         }?;
@@ -249,7 +286,7 @@ impl<'a> Player<'a> {
             return Err("not an application".into());
         };
         let source = config.as_ref().map_or_else(|| text.join("\n"), Value::to_string);
-        let parsed = self.driver.call(&format!("app_json {}", hex(&source)))?;
+        let parsed = self.app_json(&source)?;
         if *parse_only || matches!(parsed, Reply::Err { .. }) {
             return Ok(parsed);
         }
@@ -271,12 +308,12 @@ impl<'a> Player<'a> {
             };
             let artifact = plain(&artifact);
             match packed {
-                true => self.driver.call(&format!("app_artifact {index} {artifact}"))?.words()?,
+                true => self.tools().call(&format!("app_artifact {index} {artifact}"))?.words()?,
                 false => self.driver.call(&format!("app_fetch {binary} {artifact}"))?.words()?,
             };
         }
         if *packed {
-            let bytes = self.driver.call("app_pack")?.words()?.concat();
+            let bytes = self.tools().call("app_pack")?.words()?.concat();
             let read =
                 self.driver.call(&format!("app_binary {}", plain(&damaged(bytes.clone(), *damage)?)))?;
             if let Reply::Err { .. } = read {
@@ -302,8 +339,8 @@ impl<'a> Player<'a> {
         };
         let reply = match (json, bytes) {
             (_, Some(bytes)) => self.driver.call(&format!("policy_bytes {}", plain(bytes))),
-            (Some(json), None) => self.driver.call(&format!("policy_json {}", hex(&json.to_string()))),
-            (None, None) => self.driver.call(&format!("policy_json {}", hex(&text.join("\n")))),
+            (Some(json), None) => self.policy_json(&json.to_string()),
+            (None, None) => self.policy_json(&text.join("\n")),
         }?;
         let Reply::Ok(words) = &reply else { return Ok(reply) };
         let [came, fuel, order] = words.as_slice() else { return Err(format!("{words:?} is no policy")) };

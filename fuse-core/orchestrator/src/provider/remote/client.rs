@@ -9,9 +9,11 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{RemoteLimits, address};
 use crate::{
-    provider::{HostAddress, ProviderError, ProviderErrorKind as Kind, ProviderResult, Verb},
+    model::CertificatePin,
+    provider::{
+        HostAddress, ProviderError, ProviderErrorKind as Kind, ProviderResult, SnapshotOffer, Verb, grant,
+    },
     secrets::Scrubber,
-    tls::{self, Trust},
 };
 
 /// The most bytes of an error that are read.
@@ -28,6 +30,7 @@ pub(super) struct Client {
     base: Url,
     host: String,
     token: Option<SecretString>,
+    certificate: Option<CertificatePin>,
     pub(super) limits: RemoteLimits,
 }
 
@@ -108,18 +111,13 @@ impl Client {
     /// A client for `host`. Speaks to nobody yet.
     pub(super) fn new(host: &HostAddress, limits: RemoteLimits) -> Result<Self, String> {
         let base = address::parse(&host.url)?;
-        let trust = match host.certificate {
-            Some(pin) => Trust::Pinned(pin),
-            None if base.scheme() == "http" => Trust::Anybody,
-            None => Trust::Named(tls::system_roots()),
-        };
         if let Some(token) = &host.token
             && header::HeaderValue::from_str(token.expose_secret()).is_err()
         {
             return Err("the token of the host has characters that a header cannot have".to_owned());
         }
         let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls::client(trust)?)
+            .tls_backend_preconfigured(super::peer_tls(&base, host.certificate)?)
             .http1_only()
             .no_proxy()
             .referer(false)
@@ -130,7 +128,28 @@ impl Client {
             .user_agent(concat!("fuse-orchestrator/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| text_of(&error))?;
-        Ok(Self { http, base, host: host.id.to_string(), token: host.token.clone(), limits })
+        Ok(Self {
+            http,
+            base,
+            host: host.id.to_string(),
+            token: host.token.clone(),
+            certificate: host.certificate,
+            limits,
+        })
+    }
+
+    /// Lets other hosts fetch a snapshot of this one, with the token of its agent.
+    pub(super) fn offer(&self, artifact: &str, digest: &str) -> ProviderResult<SnapshotOffer> {
+        let fail =
+            |kind, why: String| ProviderError::new(kind, Verb::FetchSnapshot, &self.host, artifact, why);
+        let Some(token) = &self.token else {
+            let why = "the host is registered without a token, which a grant is signed with".to_owned();
+            return Err(fail(Kind::Unsupported, why));
+        };
+        let signed = grant::new_grant(digest, token, std::time::SystemTime::now());
+        let grant = signed.map_err(|error| fail(Kind::Failed, format!("no grant could be made: {error}")))?;
+        let (url, artifact, digest) = (self.base.to_string(), artifact.to_owned(), digest.to_owned());
+        Ok(SnapshotOffer { url, certificate: self.certificate, artifact, digest, grant })
     }
 
     pub(super) fn host(&self) -> &str {

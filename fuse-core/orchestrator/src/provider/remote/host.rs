@@ -4,6 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 use reqwest::Method;
+use secrecy::ExposeSecret;
 use tokio::time::Instant;
 
 use super::{
@@ -16,10 +17,11 @@ use crate::{
     provider::{
         AgentStart, AttachRequest, AttachSession, CreateRequest, ExecOutput, ExecRequest, ExecStream,
         FileUpload, ForkVmRequest, HostFacts, LogChunk, LogSource, Provider, ProviderError,
-        ProviderErrorKind as Kind, ProviderResult, SnapshotFacts, SnapshotVmRequest, Verb, VmFacts,
+        ProviderErrorKind as Kind, ProviderResult, SnapshotFacts, SnapshotOffer, SnapshotVmRequest, Verb,
+        VmFacts,
         agent_api::{
-            AgentCapacity, AgentSnapshot, Done, Fork, LOG_START, Restore, SnapshotList, StartAgentAnswer,
-            TakeSnapshot, Vm, VmList,
+            AgentCapacity, AgentSnapshot, Done, Fork, LOG_START, Pull, Pulled, Restore, SnapshotList,
+            StartAgentAnswer, TakeSnapshot, Vm, VmList,
         },
     },
 };
@@ -79,7 +81,7 @@ impl RemoteHost {
     fn post<'a>(&self, verb: Verb, target: &'a str, path: &[&'a str]) -> Call<'a> {
         let limits = &self.client.limits;
         let limit = match verb {
-            Verb::Create | Verb::Fork | Verb::Snapshot | Verb::Restore => limits.create,
+            Verb::Create | Verb::Fork | Verb::Snapshot | Verb::Restore | Verb::FetchSnapshot => limits.create,
             _ => limits.change,
         };
         Call::new(verb, target, Method::POST, path, limit)
@@ -335,5 +337,34 @@ impl Provider for RemoteHost {
             Err(error) if error.kind != Kind::NotFound => Err(error),
             _ => Ok(()),
         }
+    }
+
+    fn moves_snapshots(&self) -> bool {
+        true
+    }
+
+    fn offer_snapshot(&self, artifact: &str, digest: &str) -> ProviderResult<SnapshotOffer> {
+        self.client.offer(artifact, digest)
+    }
+
+    async fn fetch_snapshot(&self, name: &str, offer: &SnapshotOffer) -> ProviderResult<()> {
+        let body = Pull {
+            peer_url: offer.url.clone(),
+            grant: offer.grant.expose_secret().to_owned(),
+            snapshot_id: Some(name.to_owned()),
+            peer_snapshot_id: Some(offer.artifact.clone()),
+            peer_certificate_sha256: offer.certificate,
+        };
+        let call = self
+            .post(Verb::FetchSnapshot, name, &["v1", "artifacts", &offer.digest, "pull"])
+            .json(&body)
+            .hide([offer.grant.clone()]);
+        let pulled: Pulled = self.client.json(&call).await?;
+        // An agent that knows another snapshot of this digest answers with that one, which may have another memory.
+        if pulled.snapshot_id == name && pulled.digest == offer.digest {
+            return Ok(());
+        }
+        let told: String = pulled.snapshot_id.chars().take(100).collect();
+        Err(self.client.senseless(&call, &format!("the answer is about another snapshot, {told:?}")))
     }
 }

@@ -29,7 +29,13 @@ mod translate;
 
 use std::{sync::Arc, time::Duration};
 
+use reqwest::Url;
+
 use super::{Connector, HostAddress, Provider, ProviderError, ProviderErrorKind, ProviderResult, Verb};
+use crate::{
+    model::CertificatePin,
+    tls::{self, Trust},
+};
 use client::Client;
 pub use host::RemoteHost;
 
@@ -89,6 +95,18 @@ impl Connector for RemoteConnector {
         let client = Client::new(host, self.limits.clone()).map_err(refused)?;
         Ok(Arc::new(RemoteHost::new(client, &host.backend)))
     }
+}
+
+/// The TLS of a client of the agent at `url`: whom it believes. Over `http` there is none.
+///
+/// # Errors
+/// Why not, in words: the system has no authority.
+pub fn peer_tls(url: &Url, certificate: Option<CertificatePin>) -> Result<rustls::ClientConfig, String> {
+    tls::client(match certificate {
+        Some(pin) => Trust::Pinned(pin),
+        None if url.scheme() == "http" => Trust::Anybody,
+        None => Trust::Named(tls::system_roots()),
+    })
 }
 
 pub(crate) use address::warnings;

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
 use secrecy::{ExposeSecret, SecretString};
@@ -59,13 +59,17 @@ pub struct StubHost {
     pub(super) name: Arc<str>,
     pub(super) capacity: Capacity,
     pub(super) state: Arc<Mutex<State>>,
+    /// The hosts that it fetches snapshots from, by name: those of its connector.
+    pub(super) peers: Peers,
 }
+
+pub(super) type Peers = Weak<Mutex<BTreeMap<String, StubHost>>>;
 
 impl StubHost {
     /// A host with this name and capacity.
     #[must_use]
     pub fn new(name: &str, capacity: Capacity) -> Self {
-        Self { name: Arc::from(name), capacity, state: Arc::default() }
+        Self { name: Arc::from(name), capacity, state: Arc::default(), peers: Peers::new() }
     }
 
     /// What the host that needs no configuration has: 64 processors, 128 GiB of memory, 1 TiB of disk, 256 slots.
@@ -208,8 +212,17 @@ impl State {
     }
 
     pub(super) fn snapshot_of(&self, artifact: &str) -> Option<(u64, &StubSnapshot)> {
-        let number = artifact.strip_prefix("cp-")?.parse().ok()?;
-        self.snapshots.get(&number).map(|snapshot| (number, snapshot))
+        let named = |(_, snapshot): &(&u64, &StubSnapshot)| snapshot.facts.artifact == artifact;
+        self.snapshots.iter().find(named).map(|(number, snapshot)| (*number, snapshot))
+    }
+
+    /// Keeps a snapshot of another host under this name, unless it is there already.
+    pub(super) fn keep(&mut self, name: &str, mut snapshot: StubSnapshot) {
+        if self.snapshot_of(name).is_none() {
+            self.made += 1;
+            name.clone_into(&mut snapshot.facts.artifact);
+            self.snapshots.insert(self.made, snapshot);
+        }
     }
 
     pub(super) fn take_snapshot(&mut self, vm: &VmName, comment: &str, live: bool) -> Option<SnapshotFacts> {

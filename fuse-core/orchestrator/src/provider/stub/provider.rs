@@ -1,6 +1,10 @@
 //! The verbs of the stub.
 
-use std::{collections::BTreeMap, sync::Mutex, sync::PoisonError, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use tokio::{sync::mpsc, time};
@@ -11,8 +15,8 @@ use crate::{
     provider::{
         AgentStart, AttachInput, AttachOutput, AttachRequest, AttachSession, Connector, CreateRequest,
         ExecOutput, ExecRequest, FileUpload, ForkVmRequest, HostAddress, HostFacts, LogChunk, LogSource,
-        Provider, ProviderError, ProviderErrorKind as Kind, ProviderResult, SnapshotFacts, SnapshotVmRequest,
-        Verb, VmFacts,
+        Provider, ProviderError, ProviderErrorKind as Kind, ProviderResult, SnapshotFacts, SnapshotOffer,
+        SnapshotVmRequest, Verb, VmFacts,
     },
 };
 
@@ -295,6 +299,40 @@ impl Provider for StubHost {
         })
         .await
     }
+
+    fn moves_snapshots(&self) -> bool {
+        self.peers.strong_count() > 0
+    }
+
+    fn offer_snapshot(&self, artifact: &str, digest: &str) -> ProviderResult<SnapshotOffer> {
+        Ok(SnapshotOffer {
+            url: format!("stub://{}", self.name),
+            certificate: None,
+            artifact: artifact.to_owned(),
+            digest: digest.to_owned(),
+            grant: "stubs ask for nothing".into(),
+        })
+    }
+
+    async fn fetch_snapshot(&self, name: &str, offer: &SnapshotOffer) -> ProviderResult<()> {
+        let (name, offer, peers) = (name.to_owned(), offer.clone(), self.peers.clone());
+        // Its state is not locked yet when the other host's is.
+        let found = peers.upgrade().and_then(|peers| {
+            let peers = peers.lock().unwrap_or_else(PoisonError::into_inner);
+            let state = peers.get(offer.url.strip_prefix("stub://")?)?.lock();
+            let there = (!state.down).then(|| state.snapshot_of(&offer.artifact))?;
+            there.map(|(_, snapshot)| snapshot.clone()).filter(|there| there.facts.digest == offer.digest)
+        });
+        self.act(Verb::FetchSnapshot, None, move |host, state| {
+            let Some(snapshot) = found.clone() else {
+                let message = "the other host does not give it";
+                return Err(host.error(Kind::Refused, Verb::FetchSnapshot, &name, message));
+            };
+            state.keep(&name, snapshot);
+            Ok(())
+        })
+        .await
+    }
 }
 
 /// The terminal of a guest: it echoes what is typed, runs each line, and ends at `exit` or when its user leaves.
@@ -346,7 +384,7 @@ async fn terminal(
 /// Makes stub hosts for `stub://NAME` (or `fc://NAME`) URLs; the same name is the same host.
 #[derive(Debug, Default)]
 pub struct StubConnector {
-    hosts: Mutex<BTreeMap<String, StubHost>>,
+    hosts: Arc<Mutex<BTreeMap<String, StubHost>>>,
 }
 
 impl StubConnector {
@@ -359,21 +397,23 @@ impl StubConnector {
     /// Puts `host` there under its own name.
     pub fn add(&self, host: StubHost) {
         let name = host.name.as_ref().to_owned();
+        let host = StubHost { peers: Arc::downgrade(&self.hosts), ..host };
         self.hosts.lock().unwrap_or_else(PoisonError::into_inner).insert(name, host);
     }
 
     /// The host with this name, made with the standard capacity when it is not there.
     pub fn host(&self, name: &str) -> StubHost {
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = || StubHost::new(name, StubHost::standard_capacity());
+        let peers = Arc::downgrade(&self.hosts);
+        let new = || StubHost { peers, ..StubHost::new(name, StubHost::standard_capacity()) };
         hosts.entry(name.to_owned()).or_insert_with(new).clone()
     }
 }
 
 impl Connector for StubConnector {
-    fn connect(&self, host: &HostAddress) -> ProviderResult<std::sync::Arc<dyn Provider>> {
+    fn connect(&self, host: &HostAddress) -> ProviderResult<Arc<dyn Provider>> {
         match host.url.split_once("://") {
-            Some((_, name)) if !name.is_empty() => Ok(std::sync::Arc::new(self.host(name))),
+            Some((_, name)) if !name.is_empty() => Ok(Arc::new(self.host(name))),
             _ => {
                 let message = format!("{:?} is not a stub URL; write stub://NAME", host.url);
                 Err(ProviderError::new(Kind::Refused, Verb::Probe, &host.id, "", message))

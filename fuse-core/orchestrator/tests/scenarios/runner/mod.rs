@@ -1,7 +1,7 @@
 //! Runs orchestration scenarios over whatever reaches a control plane.
 
 mod steps;
-mod world;
+pub mod world;
 
 use std::{fs, path::PathBuf};
 

@@ -1,0 +1,209 @@
+//! What is measured, the same for every VMM: ours and by hand in turns, so that both see the same machine.
+
+use std::time::{Duration, Instant};
+
+use fuse_guest_protocol::verb::{Exec, Upload};
+use fuse_host_agent::{
+    agent::{HostAgent, Memory, NewSnapshot, NewVm},
+    store::SnapshotName,
+};
+use fuse_orchestrator::model::{Resources, VmName};
+
+use crate::{
+    common::name,
+    hand::{Hand, HandVm, Kind},
+    table::{Bar, Table, USUAL},
+};
+
+/// How many VMs are made at once.
+const FORKS: [usize; 2] = [10, 50];
+/// What the agent may add to the making of a VM.
+const ADDED: Duration = Duration::from_millis(15);
+
+/// How often things are done.
+pub(crate) struct Times {
+    pub(crate) boots: usize,
+    pub(crate) others: usize,
+    pub(crate) execs: usize,
+}
+
+/// What a VMM is measured with.
+pub(crate) struct Kit<H> {
+    pub(crate) agent: HostAgent,
+    pub(crate) hand: H,
+    pub(crate) memory_mib: u32,
+    /// Bytes of an upload.
+    pub(crate) upload: usize,
+    /// Whether the VMM can save differences.
+    pub(crate) differences: bool,
+    pub(crate) times: Times,
+}
+
+async fn timed<T>(into: &mut Vec<Duration>, work: impl Future<Output = T>) -> T {
+    let began = Instant::now();
+    let done = work.await;
+    into.push(began.elapsed());
+    done
+}
+
+impl<H: Hand> Kit<H> {
+    fn vm(&self, text: &str) -> NewVm {
+        let resources = Resources { cpus: 1, ram_mb: self.memory_mib, storage_gb: 0 };
+        NewVm { resources, ..NewVm::new(name(text)) }
+    }
+
+    fn clone_of(&self, seed: &SnapshotName, text: &str) -> NewVm {
+        NewVm { seed: Some(seed.clone()), ..self.vm(text) }
+    }
+
+    /// Measures everything. The VMs that run on at the end.
+    pub(crate) async fn run(&self, table: &mut Table) -> Vec<VmName> {
+        self.create(table).await;
+        self.agent.create(self.vm("vm-1")).await.unwrap();
+        let vm = self.hand.boot().await;
+        // The last one is full: it is what clones are made of.
+        if self.differences {
+            self.snapshots(table, &vm, Kind::Diff).await;
+        }
+        let seed = self.snapshots(table, &vm, Kind::Full).await;
+        // Guests of this kind never rest: one that has been saved would only be in the way.
+        let vm = vm.stop().await;
+        self.restore(table, &seed, &vm).await;
+        self.inside(table, &vm).await;
+        let mut left = vec![name("vm-1")];
+        for count in FORKS {
+            left.extend(self.forks(table, &seed, &vm, count).await);
+            if count != FORKS[FORKS.len() - 1] {
+                destroy(&self.agent, left.split_off(1)).await;
+            }
+        }
+        left
+    }
+
+    async fn create(&self, table: &mut Table) {
+        let (mut ours, mut hand) = (Vec::new(), Vec::new());
+        for _ in 0..self.times.boots {
+            timed(&mut ours, self.agent.create(self.vm("vm-1"))).await.unwrap();
+            self.agent.destroy(&name("vm-1")).await.unwrap();
+            timed(&mut hand, self.hand.boot()).await.end().await;
+        }
+        table.times("create: exec to the agent's answer", ours, hand, Bar::Added(ADDED));
+    }
+
+    async fn snapshots(&self, table: &mut Table, vm: &HandVm, kind: Kind) -> SnapshotName {
+        let (mut ours, mut alone, mut sealed) = (Vec::new(), Vec::new(), Vec::new());
+        let memory = if kind == Kind::Full { Memory::Full } else { Memory::Diff };
+        let what = if kind == Kind::Full { "full snapshot" } else { "difference" };
+        if kind == Kind::Diff {
+            // What the first ones build on.
+            self.take(Memory::Full).await;
+            self.hand.save(vm, Kind::Full).await;
+        }
+        let mut last = None;
+        for _ in 0..self.times.others {
+            last = Some(timed(&mut ours, self.take(memory)).await);
+            let began = Instant::now();
+            let names = self.hand.save(vm, kind).await;
+            alone.push(began.elapsed());
+            vm.seal(names).await;
+            sealed.push(began.elapsed());
+        }
+        table.times(&format!("{what}, durable, with digests"), ours.clone(), sealed, USUAL);
+        table.times(&format!("{what}; by hand without either"), ours, alone, Bar::None);
+        last.unwrap()
+    }
+
+    async fn take(&self, memory: Memory) -> SnapshotName {
+        let new = NewSnapshot { comment: String::new(), memory };
+        self.agent.snapshot(&name("vm-1"), new).await.unwrap().id.clone()
+    }
+
+    async fn restore(&self, table: &mut Table, seed: &SnapshotName, vm: &HandVm) {
+        let (mut ours, mut hand) = (Vec::new(), Vec::new());
+        for _ in 0..self.times.others {
+            timed(&mut ours, self.agent.create(self.clone_of(seed, "vm-2"))).await.unwrap();
+            self.agent.destroy(&name("vm-2")).await.unwrap();
+            timed(&mut hand, self.hand.restore(&vm.dir)).await.end().await;
+        }
+        table.times("restore to the first answer", ours, hand, USUAL);
+    }
+
+    /// What is done in a guest: over the agent, and over the guest agent's protocol alone.
+    async fn inside(&self, table: &mut Table, vm: &HandVm) {
+        let fresh = self.hand.restore(&vm.dir).await;
+        let client = fresh.client.as_ref().unwrap();
+        let exec = Exec::argv(["true"]);
+        let (mut ours, mut hand) = (Vec::new(), Vec::new());
+        for _ in 0..self.times.execs {
+            timed(&mut ours, self.agent.exec(&name("vm-1"), &exec)).await.unwrap();
+            timed(&mut hand, client.exec_collect(&exec, 1024)).await.unwrap();
+        }
+        table.times("exec round trip", ours, hand, USUAL);
+        let bytes = vec![7; self.upload];
+        let upload = Upload { path: "/upload".to_owned(), mode: 0o600, size: None };
+        let (mut ours, mut hand) = (Vec::new(), Vec::new());
+        for _ in 0..self.times.others {
+            timed(&mut ours, self.agent.upload(&name("vm-1"), &upload, &mut bytes.as_slice())).await.unwrap();
+            timed(&mut hand, client.upload_bytes(&upload, &bytes)).await.unwrap();
+        }
+        table.speed(&format!("upload of {} KiB", self.upload / 1024), self.upload, ours, hand);
+        fresh.end().await;
+    }
+
+    async fn forks(&self, table: &mut Table, seed: &SnapshotName, vm: &HandVm, count: usize) -> Vec<VmName> {
+        let mut hand = Vec::new();
+        let by_hand = timed(&mut hand, async {
+            let made = (0..count).map(|_| {
+                let (hand, dir) = (self.hand.clone(), vm.dir.clone());
+                tokio::spawn(async move { hand.restore(&dir).await })
+            });
+            let mut vms = Vec::new();
+            for one in made.collect::<Vec<_>>() {
+                vms.push(one.await.unwrap());
+            }
+            vms
+        });
+        let by_hand = by_hand.await;
+        let memory_by_hand = mean(by_hand.iter().map(HandVm::memory));
+        for one in by_hand {
+            one.end().await;
+        }
+        let mut ours = Vec::new();
+        let names: Vec<VmName> = (0..count).map(|index| name(&format!("fork-{index}"))).collect();
+        timed(&mut ours, async {
+            let made = names.iter().map(|one| {
+                let (agent, new) = (self.agent.clone(), self.clone_of(seed, one.as_str()));
+                tokio::spawn(async move { agent.create(new).await })
+            });
+            for one in made.collect::<Vec<_>>() {
+                one.await.unwrap().unwrap();
+            }
+        })
+        .await;
+        let memory = self.agent.memory();
+        let forks = memory.into_iter().filter(|(vm, _, _)| names.contains(vm));
+        let memory = mean(forks.map(|(_, resident, own)| (resident, own)));
+        table.times(&format!("fork x{count} at once, all of them"), ours, hand, USUAL);
+        table.bytes(&format!("memory of an idle VM of {count}, its own"), memory.1, memory_by_hand.1);
+        table.bytes(&format!("memory of an idle VM of {count}, resident"), memory.0, memory_by_hand.0);
+        names
+    }
+}
+
+fn mean(all: impl Iterator<Item = (u64, u64)>) -> (u64, u64) {
+    let (mut count, mut resident, mut own) = (0, 0, 0);
+    for (one_resident, one_own) in all {
+        (count, resident, own) = (count + 1, resident + one_resident, own + one_own);
+    }
+    (resident / count.max(1), own / count.max(1))
+}
+
+/// Removes VMs, all at once.
+pub(crate) async fn destroy(agent: &HostAgent, vms: Vec<VmName>) {
+    let mut all = tokio::task::JoinSet::new();
+    for vm in vms {
+        let agent = agent.clone();
+        all.spawn(async move { agent.destroy(&vm).await.unwrap() });
+    }
+    all.join_all().await;
+}
