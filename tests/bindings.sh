@@ -10,6 +10,10 @@ libraries=${1:-$target/debug/deps}
 if [ -x "$libraries/../fuse" ]; then
     export FUSE_PROGRAM=$libraries/../fuse
 fi
+# The scenarios of the orchestrator are played on this.
+if [ -x "$libraries/../examples/stage" ]; then
+    export FUSE_STAGE=$libraries/../examples/stage
+fi
 work=$target/bindings
 mkdir -p "$work"
 
@@ -58,30 +62,54 @@ echo "bindings: the Node package"
     rm -rf node_modules/fuse-runtime
     ln -s "$work/project/node_modules/fuse-runtime" node_modules/fuse-runtime
     node --expose-gc --test --test-reporter=dot test/*.test.mjs
+    node_modules/.bin/tsd
 )
 
 echo "bindings: the examples, compared with those in Rust"
 ln -sfn "$work/project/node_modules" examples/node_modules
+(
+    cd examples/frames/node
+    if ! cmp -s package-lock.json node_modules/.lock; then
+        npm ci --silent --no-audit --no-fund
+        cp package-lock.json node_modules/.lock
+    fi
+)
+picture() { head -c 8 "$1" | cmp -s - <(printf '\211PNG\r\n\032\n') || { echo "bindings: $1 is no picture" >&2; exit 1; } ; }
 for example in camera_compress camera_filter_compress; do
     for language in python node; do
         out=$work/examples/$example-$language
         rm -rf "$out"
         mkdir -p "$out"
         case $language in
-        python) "$tools/bin/python" "examples/$example/python/$example.py" "$out" >"$out.log" ;;
-        node) node "examples/$example/node/$example.mjs" "$out" >"$out.log" ;;
+        python)
+            "$tools/bin/python" "examples/$example/python/$example.py" "$out" >"$out.log"
+            picture "$out/ratio.png"
+            ;;
+        node)
+            node "examples/$example/node/$example.mjs" "$out" >"$out.log"
+            picture "$out/contact_sheet.png"
+            ;;
         esac
         diff "examples/$example/expected.tsv" "$out/summary.tsv"
     done
 done
-# The story of the sandbox: what the commands said, and the events; names of forks are made up by each run.
-story() { sed -E 's/(fork|snap)-[0-9a-f]+/\1/' | grep -E '^ ' ; }
-"$tools/bin/python" examples/sandbox/python/sandbox.py | story >"$work/examples/sandbox-python.txt"
-node examples/sandbox/node/sandbox.mjs | story >"$work/examples/sandbox-node.txt"
-diff "$work/examples/sandbox-python.txt" "$work/examples/sandbox-node.txt"
+# The story of the sandbox, on the stub: what the commands said, and then the events; names of forks are made up by each run.
+story() {
+    sed -E 's/(fork|snap)-[0-9a-f]+/\1/' >"$1.all"
+    { grep -E '^    ' "$1.all"; grep -E '^  event' "$1.all"; } >"$1"
+}
+"$tools/bin/python" examples/sandbox/python/sandbox.py | story "$work/examples/sandbox-python.txt"
+node examples/sandbox/node/sandbox.mjs | story "$work/examples/sandbox-node.txt"
+FUSE_HOST_DATA=$work/no-vms "$libraries/../sandbox" | story "$work/examples/sandbox-rust.txt"
+for language in python node; do
+    diff "$work/examples/sandbox-rust.txt" "$work/examples/sandbox-$language.txt"
+done
 for line in 'made at boot' 'changed later' 'of the fork' 'snapshot.restored' 'vm.forked' 'vm.drained' 'vm.removed'; do
     grep -qF "$line" "$work/examples/sandbox-python.txt" || { echo "bindings: the sandbox did not say $line" >&2; exit 1; }
 done
+
+echo "bindings: the notebook"
+"$tools/bin/python" examples/notebook/run.py "$work/notebook"
 
 echo "bindings: the web services"
 (

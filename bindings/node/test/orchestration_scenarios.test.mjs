@@ -173,7 +173,9 @@ class World {
   }
 
   async do_register(step) {
-    await this.register(step.host, step.with ?? {});
+    const { host, with: fields = {} } = step;
+    if (fields.has) await this.stage?.act({ do: "host", host, has: fields.has });
+    await this.register(host, fields);
   }
 
   async register(id, { url = `stub://${id}`, region, labels, declared, arch }) {
@@ -243,7 +245,8 @@ class World {
 
 /** What the scenario needs beyond the public interface. */
 function needs({ steps, config, hosts = {} }) {
-  return steps.some((step) => INSIDE.has(step.do)) || config || Object.values(hosts).some((host) => "has" in host)
+  const registered = steps.filter((step) => step.do === "register").map((step) => step.with ?? {});
+  return steps.some((step) => INSIDE.has(step.do)) || config || [...Object.values(hosts), ...registered].some((host) => "has" in host)
     || JSON.stringify(steps).includes("sleep 31"); // half a minute of real time
 }
 

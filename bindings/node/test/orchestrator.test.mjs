@@ -93,6 +93,12 @@ test("hosts, keys and dead letters", () => withPlane(async (plane) => {
   await plane.check();
 }));
 
+test("an asynchronous dispose closes", async () => {
+  const plane = await fuse.Orchestrator.inMemory();
+  await plane[Symbol.asyncDispose]();
+  await assert.rejects(plane.newestEvent(), fuse.UnavailableError);
+});
+
 test("the state is kept", async () => {
   const folder = mkdtempSync(path.join(tmpdir(), "fuse-node-"));
   const first = await fuse.Orchestrator.open(folder);

@@ -255,6 +255,25 @@ test("a thousand runtimes leave nothing behind", () => {
   assert.ok(names.filter((name) => name.startsWith("fuse-quota")).length < 5, "the watchdogs ended");
 });
 
+test("a thousand runtimes that nobody closes are collected", { skip: globalThis.gc ? false : "needs --expose-gc" }, async () => {
+  const artifact = fuse.compile(TEMP);
+  const some = async (count) => {
+    for (let i = 0; i < count; i++) {
+      const runtime = new fuse.Runtime({ hal: { temp: () => 1 } });
+      started(runtime, artifact, { capabilities: ["TEMP_SENSOR"], cpu_quota_us: 100_000 }).runStep();
+      if (i % 50 !== 49) continue;
+      globalThis.gc();
+      // What was collected is finalized in a turn of its own.
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  };
+  const resident = () => Number(readFileSync("/proc/self/statm", "utf8").split(" ")[1]) * 4096;
+  await some(200);
+  const before = resident();
+  await some(1000);
+  assert.ok(resident() - before < 48 << 20, `${(resident() - before) >> 20} MiB more`);
+});
+
 test("the process ends when nothing is left to do, with live runtimes too", () => {
   const ended = program(`
     const keep = Array.from({ length: 4 }, () => new fuse.Runtime({ hal: { temp: () => 1 } }));

@@ -1,7 +1,8 @@
 //! One copy from any object with the buffer protocol into a module's memory.
 //!
 //! The stable ABI of Python 3.10 has no call that reads a buffer; it can make a `memoryview` of memory, and a
-//! `memoryview` copies into another one. So this is the one file of the binding with unsafe code.
+//! `memoryview` copies into another one. So this is the one file of the binding with unsafe code. `memoryview.tobytes` would
+//! do without, and cost each frame a second copy; `PyBuffer`, which is safe, needs the ABI of 3.11.
 #![allow(unsafe_code)]
 
 use pyo3::exceptions::PyMemoryError;

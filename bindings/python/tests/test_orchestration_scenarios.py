@@ -186,7 +186,8 @@ class World:
 
     def do_register(self, step: Unused) -> None:
         fields = dict(step.get("with", {}))
-        fields.pop("again", None)
+        if "has" in fields and self.stage is not None:
+            self.stage.act({"do": "host", "host": step.get("host"), "has": fields["has"]})
         self.register(step.get("host"), fields)
 
     def register(self, name: str, fields: dict[str, Any]) -> None:
@@ -257,7 +258,8 @@ def needs(scenario: dict[str, Any]) -> str | None:
         return f"needs {', '.join(inside)}"
     if scenario.get("config"):
         return "needs a configuration of its own"
-    if any("has" in host for host in scenario.get("hosts", {}).values()):
+    registered = [step.get("with", {}) for step in scenario["steps"] if step["do"] == "register"]
+    if any("has" in host for host in [*scenario.get("hosts", {}).values(), *registered]):
         return "needs hosts of other sizes"
     if "sleep 31" in json.dumps(scenario):
         return "takes a minute of real time"

@@ -36,13 +36,15 @@ def resident_bytes() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def test_a_thousand_runtimes_leave_nothing_behind() -> None:
+@pytest.mark.parametrize("end", ["closed", "dropped"])
+def test_a_thousand_runtimes_leave_nothing_behind(end: str) -> None:
     artifact = fuse.compile(TEMP)
 
     def one() -> None:
         runtime = fuse.Runtime(hal=fuse.Hal(temp=lambda: 1.0))
         started(runtime, artifact, capabilities=["TEMP_SENSOR"]).run_step()
-        runtime.close()
+        if end == "closed":
+            runtime.close()
 
     for _ in range(200):
         one()
@@ -53,10 +55,31 @@ def test_a_thousand_runtimes_leave_nothing_behind() -> None:
     assert len(os.listdir("/proc/self/task")) < 20, "the watchdogs ended"
 
 
-def test_dropped_without_close() -> None:
-    for _ in range(50):
-        started(fuse.Runtime(), STEP).run_step()
-    assert len(os.listdir("/proc/self/task")) < 20
+def test_orchestrators_that_are_dropped_take_their_threads_along() -> None:
+    result = python("""
+        import os, time
+        for n in range(30):
+            terminal = fuse.Orchestrator.in_memory().provision("t").wait_running().attach()
+            del terminal
+        ends = time.monotonic() + 60
+        while len(os.listdir("/proc/self/task")) > 10 and time.monotonic() < ends:
+            time.sleep(0.05)
+        print(len(os.listdir("/proc/self/task")) <= 10)
+    """)
+    assert result.stdout == "True\n", result.stderr
+
+
+def test_the_interpreter_ends_while_a_terminal_and_a_stream_are_read() -> None:
+    result = python("""
+        import threading, time
+        plane = fuse.Orchestrator.in_memory()
+        terminal = plane.provision("t").wait_running().attach()
+        for read in (terminal.read, lambda: list(plane.events())):
+            threading.Thread(target=read, daemon=True).start()
+        time.sleep(0.2)
+        print("done")
+    """)
+    assert (result.returncode, result.stdout) == (0, "done\n"), result.stderr
 
 
 def test_ctrl_c_ends_run() -> None:

@@ -19,6 +19,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 use tokio::sync::RwLock;
 use witness::{Testimony, Witness};
 use writer::{Shared, Writer};
@@ -132,15 +133,25 @@ fn open(dir: &Path, name: String, options: SledOptions, clock: Clock) -> StoreRe
     Ok(SledStore { name, queue, writer, shared, _lock: lock })
 }
 
+/// How long a store that is open elsewhere is waited for: a process that was told to end may not have ended yet, and one
+/// that was just forked holds what its parent holds until it runs its program.
+const LOCK_WAIT: Duration = Duration::from_secs(2);
+
 fn lock(dir: &Path, name: &str) -> StoreResult<File> {
     let options = fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).to_owned();
     let file = options.open(dir.join("lock")).map_err(|error| io_error("open", name, &error))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            Err(StoreError::Locked { on: name.to_owned(), why: "it is open already".into() })
+    let began = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if began.elapsed() < LOCK_WAIT => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Err(TryLockError::WouldBlock) => {
+                return Err(StoreError::Locked { on: name.to_owned(), why: "it is open already".into() });
+            }
+            Err(TryLockError::Error(error)) => return Err(io_error("open", name, &error)),
         }
-        Err(TryLockError::Error(error)) => Err(io_error("open", name, &error)),
     }
 }
 
