@@ -393,5 +393,6 @@ async fn a_loaded_firecracker_opens_the_tap_that_it_is_told() {
     for process in [first, second] {
         assert!(process.kill().await);
     }
-    assert!(!has_carrier("a", "tap0") && !has_carrier("b", "tap7"));
+    // The kernel tells it a moment later.
+    common::until("both taps are let go", || !has_carrier("a", "tap0") && !has_carrier("b", "tap7")).await;
 }
