@@ -252,8 +252,9 @@ typedef struct fuse_hal_call_t fuse_hal_call_t;
  * the answer, or NULL where there is none; when the call failed, it receives the error body of the REST API. Free both
  * with fuse_string_free. fuse_last_error gives the message of the last failure on any thread.
  *
- * Calls wait until they are done. Each that can take long has an `_async` form, which tells a completion callback
- * instead; inside callbacks of the library only those may be called, the others are FUSE_ERR_WRONG_STATE there.
+ * Calls wait until they are done. Each has an `_async` form, which tells a completion callback instead; inside callbacks
+ * of the library only those may be called, the others are FUSE_ERR_WRONG_STATE there. Those that give a handle, or close
+ * the orchestrator, have none: a program that must not wait for them makes them on a thread of its own.
  */
 typedef struct fuse_orchestrator_t fuse_orchestrator_t;
 
@@ -2718,6 +2719,15 @@ fuse_status_t fuse_orchestrator_follow_logs(struct fuse_orchestrator_t *orchestr
  * ISR-safe: no; allocates: yes; blocks: yes; thread-safe: yes.
  */
 fuse_status_t fuse_orchestrator_newest_event(struct fuse_orchestrator_t *orchestrator, uint64_t *out_sequence);
+
+/**
+ * fuse_orchestrator_newest_event that does not wait: `done` is told the number, in decimal digits.
+ *
+ * ISR-safe: no; allocates: yes; blocks: no; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_newest_event_async(struct fuse_orchestrator_t *orchestrator,
+                                                   fuse_completion_fn done,
+                                                   void *user);
 
 /**
  * Ends a stream. When it returns, its callback runs no more and its finalizer was called; called from inside the

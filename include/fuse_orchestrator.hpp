@@ -390,6 +390,11 @@ class orchestrator {
         if (status != FUSE_OK) return {status, detail::last_error(handle_)};
         return out;
     }
+    result<void> newest_event_async(completion done) {
+        return later(std::move(done), [&](fuse_completion_fn tell, void *user) {
+            return fuse_orchestrator_newest_event_async(handle_, tell, user);
+        });
+    }
     result<stream> events(completion each, const char *query = nullptr) {
         fuse_stream_t *handle = nullptr;
         char *error = nullptr;

@@ -10,7 +10,10 @@ cargo bench --quiet --workspace --bench orchestrator -- --json "${CARGO_TARGET_D
 echo
 echo "The server: the HTTP layer beside the library, over loopback."
 FUSE_OHA=$(tests/load-generator.sh) cargo bench --quiet --workspace --bench http | tee "${CARGO_TARGET_DIR:-target}/bench/server.txt"
-# The VM part: needs Firecracker (tests/setup.sh test gets it) and KVM, and says so where they are missing.
-cargo bench --quiet --package fuse-host-agent --bench vms
+# The VM part: Firecracker (tests/setup.sh test gets it) and KVM, QEMU and a guest; it says so where one of them is missing.
+FUSE_TEST_GUEST=${FUSE_TEST_GUEST:-$(realpath -m "${CARGO_TARGET_DIR:-target}/guest-image")}
+export FUSE_TEST_GUEST
+host-agent/scripts/build-initramfs.sh --fused "$(host-agent/scripts/build-fused.sh)" "$FUSE_TEST_GUEST"
+cargo bench --quiet --package fuse-host-agent --bench vms | tee "${CARGO_TARGET_DIR:-target}/bench/vms.txt"
 cargo build --quiet --release --workspace --lib
 bindings/bench.sh "${CARGO_TARGET_DIR:-target}/release"

@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::completion::{Completion, Manual};
-use crate::fleet::{self, Reach, format::Format};
+use crate::fleet::{self, Reach};
 use crate::image;
 use crate::module;
 use crate::outcome::{EXIT_CODES, Outcome};
@@ -11,7 +11,7 @@ use crate::server;
 
 /// Fuse runs code that you do not trust, next to code that must not fail.
 #[derive(Debug, Parser)]
-#[command(name = "fuse", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
+#[command(name = "fuse", version = fuse_server::VERSION, after_help = EXIT_CODES, disable_help_subcommand = true)]
 pub(crate) struct Cli {
     /// Print JSON for programs instead of text for people; errors too, as {"error": {kind, message}}
     #[arg(long, global = true)]
@@ -120,7 +120,7 @@ enum Command {
 }
 
 impl Cli {
-    /// Whether errors go to standard output as JSON too.
+    /// Whether errors go to standard output too, as JSON, which YAML readers take as well.
     pub(crate) fn prints_json(&self) -> bool {
         let reach = match &self.command {
             Command::Environment { reach, .. }
@@ -135,7 +135,7 @@ impl Cli {
             Command::Connect(connect) => connect.reach(),
             _ => return self.json,
         };
-        reach.format(self.json) == Format::Json
+        !reach.format(self.json).is_table()
     }
 
     /// Does what was asked for.

@@ -16,6 +16,7 @@ pub(crate) mod event;
 pub(crate) mod failure;
 pub(crate) mod format;
 pub(crate) mod host;
+mod interrupt;
 pub(crate) mod metrics;
 mod rows;
 pub(crate) mod snapshot;

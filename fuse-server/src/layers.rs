@@ -4,7 +4,7 @@
 use std::{
     net::{IpAddr, SocketAddr},
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, LazyLock},
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -85,7 +85,11 @@ fn micros(took: Duration) -> u64 {
 }
 
 fn server_name() -> HeaderValue {
-    HeaderValue::from_static(concat!("fuse-orchestrator/", env!("CARGO_PKG_VERSION")))
+    static NAME: LazyLock<HeaderValue> = LazyLock::new(|| {
+        let name = HeaderValue::from_str(&format!("fuse-orchestrator/{}", crate::VERSION));
+        name.unwrap_or_else(|_| HeaderValue::from_static("fuse-orchestrator"))
+    });
+    NAME.clone()
 }
 
 /// The caller's name of the request, when it is a plain one, else a new one.

@@ -45,11 +45,17 @@ pub use listener::{Deadlines, Listener, Tls, TlsError};
 pub use log::start_logging;
 pub use metrics::{CountedLooks, MeasuredStore, Metrics};
 pub use routes::openapi;
-pub use server::{Examination, Finding, LocalHost, ServeError, Server, Verdict, doctor, open_store, serve};
+pub use server::{
+    Examination, Finding, LocalHost, ServeError, Server, Verdict, doctor, open_keys, open_store, serve,
+};
 pub use settings::{
     Keys, LogFormat, Origin, ProviderChoice, SETTINGS, Setting, Settings, SettingsError, Sources, State,
     TlsFiles, ValueKind,
 };
 
-/// The version of this program, as `/v1/version` and the header `Server` tell it.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The version of this program, as `/v1/version`, the header `Server` and the figures tell it. Who builds packages may
+/// give another one, in the variable `FUSE_BUILD_VERSION` of the build.
+pub const VERSION: &str = match option_env!("FUSE_BUILD_VERSION") {
+    Some(version) => version,
+    None => env!("CARGO_PKG_VERSION"),
+};

@@ -10,7 +10,7 @@ use crate::{
     driver::{
         Driver, RateLimit,
         firecracker::{FirecrackerDriver, Jailer},
-        qemu::{Accelerator, QemuDriver},
+        qemu::{Accelerator, QemuDriver, User},
     },
     net::EgressPolicy,
 };
@@ -41,16 +41,18 @@ pub enum DriverConfig {
 }
 
 impl DriverConfig {
-    /// The driver that this configures.
+    /// The driver that this configures. `user` is who QEMU runs as when this process is root.
     ///
     /// # Errors
     /// Invalid.
-    pub fn driver(&self) -> Result<Arc<dyn Driver>> {
+    pub fn driver(&self, user: User) -> Result<Arc<dyn Driver>> {
         Ok(match self {
             Self::Firecracker { program, jailer, unjailed_root } => {
                 Arc::new(FirecrackerDriver::new(program.clone(), jailer.clone(), *unjailed_root)?)
             }
-            Self::Qemu { program, accelerator } => Arc::new(QemuDriver::new(program.clone(), *accelerator)),
+            Self::Qemu { program, accelerator } => {
+                Arc::new(QemuDriver::new(program.clone(), *accelerator, user))
+            }
         })
     }
 }
@@ -86,6 +88,9 @@ pub struct Config {
     pub data: PathBuf,
     /// What drives the VMs.
     pub driver: DriverConfig,
+    /// Who QEMU runs as when this agent is root. 0 means root itself, for those who mean it. Firecracker's jailer has a
+    /// user of its own.
+    pub vmm_user: User,
     /// The network of the guests.
     pub network: NetworkConfig,
     /// Under which name or address others reach this host.
@@ -118,6 +123,7 @@ impl Default for Config {
         Self {
             data: PathBuf::from("/var/lib/fuse-host-agent"),
             driver: DriverConfig::Qemu { program, accelerator: Accelerator::Auto },
+            vmm_user: User::default(),
             network: NetworkConfig::User,
             public_host: "127.0.0.1".to_owned(),
             ports: (19_550, 29_549),

@@ -29,6 +29,13 @@ mod suggest;
 pub mod system;
 pub mod transfer;
 
+/// The version of this agent, as it tells it. Who builds packages may give another one, in the variable
+/// `FUSE_BUILD_VERSION` of the build.
+pub const VERSION: &str = match option_env!("FUSE_BUILD_VERSION") {
+    Some(version) => version,
+    None => env!("CARGO_PKG_VERSION"),
+};
+
 pub use config::{Config, DriverConfig, NetworkConfig};
 pub use embed::LocalVms;
 pub use error::{Error, ErrorKind, Result};

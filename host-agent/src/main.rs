@@ -16,7 +16,7 @@ use secrecy::{ExposeSecret, SecretString};
 /// The token comes from a file or from the variable FC_AGENT_TOKEN, never from the command line, where everybody on the
 /// host could read it.
 #[derive(Debug, Parser)]
-#[command(name = "fuse-host-agent", version)]
+#[command(name = "fuse-host-agent", version = fuse_host_agent::VERSION)]
 struct Options {
     /// The configuration, TOML. Without it: QEMU, a network inside the VMM, data below --data.
     #[arg(long, env = "FUSE_HOST_AGENT_CONFIG")]

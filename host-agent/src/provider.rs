@@ -73,7 +73,7 @@ pub(crate) fn facts_of(agent: &HostAgent) -> HostFacts {
     let host = host_capacity(&agent.config().data);
     let arch = if cfg!(target_arch = "aarch64") { Arch::Arm64 } else { Arch::Amd64 };
     let capacity = Capacity { vm_count: agent.config().max_vms, ..host };
-    HostFacts { capacity, arch: Some(arch), keeps_owner: true }
+    HostFacts { capacity, arch: Some(arch), backend: agent.backend().to_owned(), keeps_owner: true }
 }
 
 /// A request to make a VM, in the agent's terms.

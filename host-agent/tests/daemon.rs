@@ -6,6 +6,10 @@ mod common;
 use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -18,6 +22,7 @@ use fuse_host_agent::{
 };
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const TOKEN: &str = "the-token-of-the-first-host";
 const OTHER: &str = "the-token-of-the-other-host";
@@ -127,7 +132,7 @@ impl Daemon {
 }
 
 fn client() -> Client {
-    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
     let tls = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
@@ -207,12 +212,7 @@ async fn a_snapshot_moves_to_another_host_and_goes_on_there() {
         assert!(text.contains("403"), "{text}");
     }
     let grant = new_grant(&digest, &TOKEN.into(), now).unwrap();
-    // A pull that broke off: half of the largest file is there, and it goes on from it.
-    let staging = there.path().join("staging").join(format!("pull-{digest}"));
-    std::fs::create_dir_all(&staging).unwrap();
     let id = snapshot["snapshot_id"].as_str().unwrap();
-    let memory = std::fs::read(here.path().join("snapshots").join(id).join("memory")).unwrap();
-    std::fs::write(staging.join("memory"), &memory[..memory.len() / 2]).unwrap();
     let pulled = to.post(&path, pull(grant.clone())).await;
     assert_eq!(pulled["snapshot_id"], "moved");
     let again = to.post(&path, pull(grant.clone())).await;
@@ -241,6 +241,202 @@ async fn a_snapshot_moves_to_another_host_and_goes_on_there() {
     assert!(!there.path().join("snapshots/moved").exists());
     from.request("DELETE", "/v1/vm/vm-1", None).await.unwrap();
     to.request("DELETE", "/v1/vm/vm-2", None).await.unwrap();
+}
+
+/// A way to another host that breaks off after some bytes, and counts them.
+struct Road {
+    url: String,
+    carried: Arc<AtomicU64>,
+}
+
+impl Road {
+    /// Carries at most `most` bytes of answers; then it stands still.
+    async fn to(daemon: &Daemon, most: u64) -> Self {
+        let target = daemon.url.trim_start_matches("http://").to_owned();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let carried = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&carried);
+        tokio::spawn(async move {
+            while let Ok((near, _)) = listener.accept().await {
+                let far = tokio::net::TcpStream::connect(&target).await.unwrap();
+                let counted = Arc::clone(&counted);
+                tokio::spawn(async move {
+                    let ((mut near_in, mut near_out), (mut far_in, mut far_out)) =
+                        (near.into_split(), far.into_split());
+                    let asking = tokio::io::copy(&mut near_in, &mut far_out);
+                    let answering = async {
+                        let mut buffer = vec![0; 64 * 1024];
+                        while counted.load(Ordering::Relaxed) < most {
+                            let count = far_in.read(&mut buffer).await.unwrap_or(0);
+                            if count == 0 || near_out.write_all(&buffer[..count]).await.is_err() {
+                                return;
+                            }
+                            counted.fetch_add(count as u64, Ordering::Relaxed);
+                        }
+                        std::future::pending::<()>().await;
+                    };
+                    tokio::select! {
+                        () = answering => {}
+                        _ = async { let _ = asking.await; std::future::pending::<()>().await } => {}
+                    }
+                });
+            }
+        });
+        Self { url, carried }
+    }
+
+    fn carried(&self) -> u64 {
+        self.carried.load(Ordering::Relaxed)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pull_goes_on_where_a_killed_agent_left_it() {
+    let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    if prepare(here.path()).await.is_none() || prepare(there.path()).await.is_none() {
+        return;
+    }
+    let (from, to) = (Daemon::start(here.path(), TOKEN).await, Daemon::start(there.path(), OTHER).await);
+    from.post("/v1/vm", json!({ "name": "vm-1" })).await;
+    from.exec("vm-1", &["count"]).await;
+    let snapshot = from.post("/v1/vm/vm-1/snapshot", json!({ "live": true })).await;
+    let digest: Sha256Hex = snapshot["digest"].as_str().unwrap().parse().unwrap();
+    let grant = new_grant(&digest, &TOKEN.into(), std::time::SystemTime::now()).unwrap();
+    let path = format!("/v1/artifacts/{digest}/pull");
+    let (half, whole) = (32 << 20, 64 << 20);
+    let broken = Road::to(&from, half).await;
+    let body = json!({ "peer_url": broken.url, "grant": grant, "snapshot_id": "moved" });
+    let asked = to.request("POST", &path, Some(body));
+    let fetched = || {
+        let part = there.path().join(format!("pulls/{digest}/0/memory"));
+        std::fs::metadata(part).map_or(0, |file| file.len())
+    };
+    tokio::select! {
+        answer = asked => panic!("it cannot be done yet: {answer:?}"),
+        () = common::until("half of the memory is there", || fetched() > half / 2) => {}
+    }
+    let data = to.kill();
+    let had = fetched();
+    assert!(had < whole, "{had}");
+    let to = Daemon::start(&data, OTHER).await;
+    assert!(fetched() == had, "the agent keeps what it had");
+    let road = Road::to(&from, u64::MAX).await;
+    let body = json!({ "peer_url": road.url, "grant": grant, "snapshot_id": "moved" });
+    assert_eq!(to.post(&path, body).await["snapshot_id"], "moved");
+    assert!(road.carried() < whole - had + (4 << 20), "{} bytes after {had}", road.carried());
+    assert_eq!(std::fs::read_dir(there.path().join("pulls")).unwrap().count(), 0);
+    to.post("/v1/vm", json!({ "name": "vm-2", "seed_snapshot": "moved" })).await;
+    assert_eq!(to.exec("vm-2", &["count"]).await, "2");
+    from.request("DELETE", "/v1/vm/vm-1", None).await.unwrap();
+    to.request("DELETE", "/v1/vm/vm-2", None).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_difference_moves_with_what_it_builds_on() {
+    let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    if prepare(here.path()).await.is_none() || prepare(there.path()).await.is_none() {
+        return;
+    }
+    let (from, to) = (Daemon::start(here.path(), TOKEN).await, Daemon::start(there.path(), OTHER).await);
+    from.post("/v1/vm", json!({ "name": "vm-1" })).await;
+    let mut made = Vec::new();
+    for _ in 0..4 {
+        from.exec("vm-1", &["count"]).await;
+        from.exec("vm-1", &["fill", "64"]).await;
+        made.push(from.post("/v1/vm/vm-1/snapshot", json!({ "live": true, "diff": true })).await);
+    }
+    assert_eq!(made[0].get("parent"), None);
+    assert_eq!(made[3]["parent"], made[2]["snapshot_id"]);
+    // What they build on was deleted, and is there for them.
+    let first = made[0]["snapshot_id"].as_str().unwrap();
+    from.request("DELETE", &format!("/v1/vm/vm-1/snapshots/{first}"), None).await.unwrap();
+    let pull = async |index: usize, name: &str| {
+        let digest: Sha256Hex = made[index]["digest"].as_str().unwrap().parse().unwrap();
+        let grant = new_grant(&digest, &TOKEN.into(), std::time::SystemTime::now()).unwrap();
+        let road = Road::to(&from, u64::MAX).await;
+        let body = json!({ "peer_url": road.url, "grant": grant, "snapshot_id": name });
+        let answer = to.request("POST", &format!("/v1/artifacts/{digest}/pull"), Some(body)).await.unwrap();
+        (answer, road.carried())
+    };
+    // Damaged on the way: nothing of the chain is kept.
+    let damaged =
+        here.path().join("snapshots").join(made[1]["snapshot_id"].as_str().unwrap()).join("vmstate");
+    let good = std::fs::read(&damaged).unwrap();
+    let mut bytes = good.clone();
+    bytes[100] ^= 1;
+    std::fs::remove_file(&damaged).unwrap();
+    std::fs::write(&damaged, bytes).unwrap();
+    let ((status, text), _) = pull(2, "third").await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{text}");
+    assert!(text.contains("vmstate"), "{text}");
+    assert_eq!(std::fs::read_dir(there.path().join("snapshots")).unwrap().count(), 0);
+    std::fs::write(&damaged, good).unwrap();
+    // The first attempt left the memory that all of them build on.
+    let ((status, text), carried) = pull(2, "third").await;
+    assert_eq!(status, StatusCode::OK, "{text}");
+    assert!(
+        carried < 16 << 20,
+        "{carried} bytes: what was fetched before is there, and differences have few"
+    );
+    let ((status, text), carried) = pull(3, "fourth").await;
+    assert_eq!(status, StatusCode::OK, "{text}");
+    assert!(carried < 16 << 20, "{carried} bytes: what it builds on is here");
+    for (name, count) in [("third", "4"), ("fourth", "5")] {
+        to.post("/v1/vm", json!({ "name": name, "seed_snapshot": name })).await;
+        assert_eq!(to.exec(name, &["count"]).await, count, "{name}");
+        to.request("DELETE", &format!("/v1/vm/{name}"), None).await.unwrap();
+    }
+    // They are a chain here, too: what they build on goes with the last of them.
+    for (name, left) in [("third", 4), ("fourth", 0)] {
+        let path = format!("/v1/vm/vm-1/snapshots/{name}");
+        assert_eq!(to.request("DELETE", &path, None).await.unwrap().0, StatusCode::NO_CONTENT);
+        assert_eq!(std::fs::read_dir(there.path().join("snapshots")).unwrap().count(), left, "{name}");
+    }
+    from.request("DELETE", "/v1/vm/vm-1", None).await.unwrap();
+}
+
+/// The agent is killed while a guest's programs stand still; the next one lets them go on.
+#[tokio::test(flavor = "multi_thread")]
+async fn programs_that_a_killed_agent_held_go_on_with_the_next() {
+    use fuse_host_agent::{Config, NetworkConfig, driver::qemu::Accelerator};
+    let guest = match common::qemu() {
+        Ok(guest) => guest,
+        Err(why) => return skip("programs of a killed agent", &why),
+    };
+    let data = tempfile::tempdir().unwrap();
+    let driver = DriverConfig::Qemu { program: "qemu-system-x86_64".into(), accelerator: Accelerator::Auto };
+    let settings = Config { boot_seconds: 300, default_memory_mib: 128, ..config(data.path(), driver) };
+    let settings = Config { network: NetworkConfig::None, ..settings };
+    let agent = HostAgent::open(settings.clone()).await.unwrap();
+    common::import_linux(&agent, &guest);
+    drop(agent);
+    std::fs::write(data.path().join("agent.toml"), toml::to_string(&settings).unwrap()).unwrap();
+    let daemon = Daemon::start(data.path(), TOKEN).await;
+    daemon.post("/v1/vm", json!({ "name": "vm-1" })).await;
+    daemon
+        .exec("vm-1", &["sh", "-c", "(while :; do echo; sleep 0.02; done) > /run/beat 2> /dev/null &"])
+        .await;
+    let mark = data.path().join("vms/vm-1/held");
+    let body = Some(json!({ "live": true }));
+    tokio::select! {
+        answer = daemon.request("POST", "/v1/vm/vm-1/snapshot", body) => panic!("it was too fast: {answer:?}"),
+        () = async { while !mark.exists() { tokio::time::sleep(Duration::from_micros(200)).await } } => {}
+    }
+    let data_dir = daemon.kill();
+    assert!(mark.exists(), "it was killed while it held them");
+    let daemon = Daemon::start(&data_dir, TOKEN).await;
+    assert!(daemon.log().contains("which a crash left standing still"), "{}", daemon.log());
+    assert!(!mark.exists());
+    let beats = async || daemon.exec("vm-1", &["stat", "-c", "%s", "/run/beat"]).await;
+    let before = beats().await;
+    let began = std::time::Instant::now();
+    while beats().await == before {
+        assert!(began.elapsed() < Duration::from_secs(60), "they stand still");
+    }
+    let again = daemon.post("/v1/vm/vm-1/snapshot", json!({ "live": true })).await;
+    assert_eq!(again["programs_held"], true);
+    daemon.request("DELETE", "/v1/vm/vm-1", None).await.unwrap();
 }
 
 #[test]

@@ -229,3 +229,169 @@ async fn nothing_stays_of_a_network() {
     networks.clear().await.unwrap();
     assert_eq!(listed("nft list ruleset"), "");
 }
+
+/// What a Firecracker says of its machine.
+fn machine_of(dir: &std::path::Path) -> serde_json::Value {
+    use std::io::{Read, Write};
+    let mut stream = std::os::unix::net::UnixStream::connect(dir.join("api.sock")).unwrap();
+    stream.write_all(b"GET /vm/config HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let mut text = String::new();
+    // The connection stays open: the end is that of the object.
+    loop {
+        let mut buffer = [0; 4096];
+        let count = stream.read(&mut buffer).unwrap();
+        text.push_str(&String::from_utf8_lossy(&buffer[..count]));
+        let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+        if let Ok(value) = serde_json::from_str(body) {
+            return value;
+        }
+        assert!(count > 0, "{text}");
+    }
+}
+
+/// Whether a program holds the tap open: only then has it a carrier.
+fn has_carrier(netns: &str, tap: &str) -> bool {
+    let shown = Command::new("ip").args(["-n", netns, "-o", "link", "show", tap]).output().unwrap();
+    let text = String::from_utf8_lossy(&shown.stdout).into_owned();
+    text.contains("LOWER_UP") && !text.contains("NO-CARRIER")
+}
+
+/// Whether the process is in the namespace.
+fn is_in(pid: i32, netns: &str) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let inode = |path: String| std::fs::metadata(path).unwrap().ino();
+    inode(format!("/proc/{pid}/ns/net")) == inode(format!("/run/netns/{netns}"))
+}
+
+/// The guest here has no driver for its network: what is tried is that Firecracker has the tap, in the right namespace.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_firecracker_has_its_tap_and_so_has_its_clone() {
+    use fuse_host_agent::{
+        Config, DriverConfig, NetworkConfig,
+        agent::{HostAgent, Memory, NewSnapshot, NewVm},
+    };
+    let (program, _) = match common::firecracker() {
+        Ok(found) => found,
+        Err(why) => return skip("Firecracker with taps", &why),
+    };
+    if !alone("each_firecracker_has_its_tap_and_so_has_its_clone") {
+        return;
+    }
+    sh("ip link set lo up");
+    let data = tempfile::tempdir().unwrap();
+    let driver = DriverConfig::Firecracker { program, jailer: None, unjailed_root: true };
+    let network = NetworkConfig::Tap {
+        pool: "10.77.0.0/16".parse().unwrap(),
+        tag: "t".to_owned(),
+        egress: EgressPolicy::default(),
+        limit: fuse_host_agent::driver::RateLimit { bytes_per_second: 1 << 20, operations_per_second: 0 },
+    };
+    let settings = Config { network, ..common::config(data.path(), driver) };
+    let agent = HostAgent::open(settings).await.unwrap();
+    common::import_kernel(&agent, common::bare_guest());
+    let spaces = || {
+        let listed = Command::new("ip").args(["netns", "list"]).output().unwrap();
+        let text = String::from_utf8_lossy(&listed.stdout).into_owned();
+        text.lines().filter_map(|line| line.split(' ').next().map(str::to_owned)).collect::<Vec<_>>()
+    };
+    let first = agent.create(common::small("vm-1")).await.unwrap();
+    let one = spaces().pop().unwrap();
+    assert!(is_in(first.pid.unwrap(), &one) && has_carrier(&one, TapLease::TAP));
+    let machine = machine_of(&data.path().join("vms/vm-1"));
+    let nic = &machine["network-interfaces"][0];
+    assert_eq!(
+        (nic["iface_id"].as_str(), nic["host_dev_name"].as_str()),
+        (Some("eth0"), Some(TapLease::TAP)),
+        "{machine}"
+    );
+    assert!(
+        nic["guest_mac"].is_string() && nic["rx_rate_limiter"]["bandwidth"]["size"] == 1 << 20,
+        "{machine}"
+    );
+    assert_eq!(common::sh(&agent, "vm-1", "count").await, "1");
+
+    let new = NewSnapshot { comment: String::new(), memory: Memory::Full };
+    let snapshot = agent.snapshot(&name("vm-1"), new).await.unwrap();
+    let seed = Some(snapshot.id.clone());
+    let second = agent.create(NewVm { seed, ..common::small("vm-2") }).await.unwrap();
+    let two = spaces().into_iter().find(|space| *space != one).unwrap();
+    assert_ne!(first.address, second.address);
+    assert!(
+        is_in(second.pid.unwrap(), &two) && has_carrier(&two, TapLease::TAP),
+        "the clone has a tap of its own"
+    );
+    assert!(has_carrier(&one, TapLease::TAP), "and its origin keeps its own");
+    assert_eq!(common::sh(&agent, "vm-2", "count").await, "2");
+    agent.destroy(&name("vm-1")).await.unwrap();
+    assert_eq!(spaces(), [two.clone()]);
+    agent.restore(&name("vm-2"), &snapshot.id).await.unwrap_err();
+    assert!(has_carrier(&two, TapLease::TAP));
+    agent.destroy(&name("vm-2")).await.unwrap();
+    assert!(spaces().is_empty());
+}
+
+/// Saved memory names the tap that it was saved with; a load names another one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_loaded_firecracker_opens_the_tap_that_it_is_told() {
+    use fuse_host_agent::driver::{
+        Activity, Driver, Machine, Nic, Purpose, RateLimit, Save, Saved, Site, firecracker::FirecrackerDriver,
+    };
+    let (program, _) = match common::firecracker() {
+        Ok(found) => found,
+        Err(why) => return skip("Firecracker with another tap", &why),
+    };
+    if !alone("a_loaded_firecracker_opens_the_tap_that_it_is_told") {
+        return;
+    }
+    for (netns, tap) in [("a", "tap0"), ("b", "tap7")] {
+        sh(&format!(
+            "ip netns add {netns}; ip -n {netns} tuntap add {tap} mode tap; ip -n {netns} link set {tap} up"
+        ));
+        assert!(!has_carrier(netns, tap));
+    }
+    let data = tempfile::tempdir().unwrap();
+    let site = |text: &str| {
+        let dir = data.path().join(text);
+        std::fs::create_dir(&dir).unwrap();
+        Site { name: name(text), dir }
+    };
+    let machine = |tap: &str, netns: &str| Machine {
+        vcpus: 1,
+        memory_mib: 64,
+        kernel: common::bare_guest().to_owned(),
+        nic: Some(Nic::Tap {
+            tap: tap.to_owned(),
+            netns: netns.to_owned(),
+            mac: "06:00:ac:10:00:02".to_owned(),
+            limit: RateLimit::default(),
+        }),
+        ..Machine::default()
+    };
+    let driver = FirecrackerDriver::new(program, None, true).unwrap();
+    driver.version().await.unwrap();
+    let (saved, origin) = (site("saved"), site("origin"));
+    let of_origin = machine("tap0", "a");
+    let first = driver.spawn(&origin, &of_origin, Purpose::Boot).await.unwrap();
+    driver.ready(&origin, &first).await.unwrap();
+    driver.configure(&origin, &of_origin).await.unwrap();
+    driver.boot(&origin, &of_origin).await.unwrap();
+    assert!(has_carrier("a", "tap0"));
+    driver.pause(&origin).await.unwrap();
+    driver.save(&origin, &saved.dir, Save::Full).await.unwrap();
+    driver.resume(&origin).await.unwrap();
+
+    let (clone, of_clone) = (site("clone"), machine("tap7", "b"));
+    let second = driver.spawn(&clone, &of_clone, Purpose::Load).await.unwrap();
+    driver.ready(&clone, &second).await.unwrap();
+    driver.load(&clone, &of_clone, &Saved { dir: saved.dir.clone(), memory: None }).await.unwrap();
+    driver.resume(&clone).await.unwrap();
+    assert_eq!(driver.activity(&clone).await.unwrap(), Activity::Running);
+    let nic = machine_of(&clone.dir)["network-interfaces"][0].clone();
+    assert_eq!(nic["host_dev_name"], "tap7", "{nic}");
+    assert!(has_carrier("b", "tap7") && !has_carrier("b", "tap0"), "it opened this one and no other");
+    assert!(has_carrier("a", "tap0"), "the origin keeps its own");
+    for process in [first, second] {
+        assert!(process.kill().await);
+    }
+    assert!(!has_carrier("a", "tap0") && !has_carrier("b", "tap7"));
+}

@@ -181,7 +181,7 @@ fn no_program_of_a_clone_sees_whom_it_was_cloned_from() {
             "/fuse-programs\n/",
             "the agent is not among the programs"
         );
-        sh(agent, "parent", "date -s @1600000000").await;
+        sh(agent, "parent", "date -s @1600000000; : > /run/identity").await;
         let logger = format!("setsid sh -c '{LOGGER}' > /dev/null 2>&1 &");
         sh(agent, "parent", &logger).await;
         while identities(agent, "parent").await.len() < 100 {
@@ -237,7 +237,8 @@ fn programs_go_on_by_themselves_when_the_host_does_not_come_back() {
     on_clone("alone", |origin| async move {
         use fuse_guest_protocol::verb::{Freeze, Thaw};
         let agent = &origin.agent;
-        sh(agent, "alone", "(while :; do echo; sleep 0.02; done) > /run/beat 2> /dev/null &").await;
+        sh(agent, "alone", ": > /run/beat; (while :; do echo; sleep 0.02; done) > /run/beat 2> /dev/null &")
+            .await;
         let client = agent.guest(&name("alone")).await.unwrap();
         let beats = async || {
             let mut beats = Vec::new();
@@ -305,6 +306,63 @@ fn a_disk_snapshot_boots() {
     });
 }
 
+/// QEMU is not root although the agent is: a guest that breaks out of it has the files of its own VM, and cannot enter the
+/// directory that they are in.
+#[test]
+fn qemu_is_another_user_than_the_agent() {
+    if !rustix::process::geteuid().is_root() {
+        return skip("the user of QEMU", "it needs root");
+    }
+    on_clone("other-user", |origin| async move {
+        use std::os::unix::fs::MetadataExt;
+        let agent = &origin.agent;
+        let dir = agent.config().data.join("vms/other-user");
+        let check = || {
+            let pid = agent.get(&name("other-user")).unwrap().pid.unwrap();
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+            for part in [
+                "Uid:\t64000\t64000\t64000\t64000",
+                "Gid:\t64000\t64000",
+                "Groups:\t \n",
+                "CapEff:\t0000000000000000",
+                "CapBnd:\t0000000000000000",
+                "NoNewPrivs:\t1",
+                "Seccomp:\t2",
+            ] {
+                assert!(status.contains(part), "{part:?} in {status}");
+            }
+            let owner = |file: &str| std::fs::metadata(dir.join(file)).unwrap().uid();
+            assert_eq!((owner("disk"), owner("qemu"), owner("console.log")), (64_000, 64_000, 64_000));
+            assert_eq!((owner(""), owner("token"), owner("vm.json"), owner("kernel")), (0, 0, 0, 0));
+            // As that user, from where it stands: what it can read and write beyond its own.
+            let try_as = |line: &str| {
+                let mut shell = std::process::Command::new("setpriv");
+                shell.args(["--reuid=64000", "--regid=64000", "--clear-groups", "sh", "-c", line]);
+                shell.current_dir(dir.join("qemu")).status().unwrap().success()
+            };
+            assert!(try_as("cat disk kernel > /dev/null && : > mine"));
+            for denied in ["cat ../token", "cat ../vm.json", "ls ..", ": > ../new", ": > kernel", ": > base"]
+            {
+                assert!(!try_as(&format!("{denied} > /dev/null 2>&1")), "{denied}");
+            }
+        };
+        check();
+        // It saves, is set back, and boots as that user.
+        let live = agent.snapshot(&name("other-user"), memory(Memory::Full)).await.unwrap();
+        agent.restore(&name("other-user"), &live.id).await.unwrap();
+        check();
+        let files = agent.snapshots().dir(&live.id);
+        assert_eq!(std::fs::metadata(files.join("state")).unwrap().uid(), 0, "a snapshot is the agent's");
+        sh(agent, "other-user", "echo written > /root/notes; sync").await;
+        let disk = agent.snapshot(&name("other-user"), memory(Memory::None)).await.unwrap();
+        agent.restore(&name("other-user"), &disk.id).await.unwrap();
+        check();
+        assert_eq!(sh(agent, "other-user", "cat /root/notes").await, "written");
+        let console = agent.console(&name("other-user"), 4096).await.unwrap();
+        assert!(String::from_utf8_lossy(&console).contains("fused"), "its console is read");
+    });
+}
+
 #[test]
 fn a_full_disk_is_the_guests_affair() {
     on_clone("full", |origin| async move {
@@ -323,6 +381,94 @@ fn a_full_disk_is_the_guests_affair() {
         sh(agent, "full", "rm /root/fill").await;
         agent.upload(&name("full"), &upload, &mut vec![7; 1 << 20].as_slice()).await.unwrap();
     });
+}
+
+/// QEMU gives a guest no vsock that survives a snapshot, so the guest speaks to itself, over the loopback of vsock.
+#[test]
+fn the_agent_answers_over_vsock_and_only_to_the_host() {
+    on_clone("vsock", |origin| async move {
+        let agent = &origin.agent;
+        let program = std::fs::read(common::vsock_cat()).unwrap();
+        let upload = Upload { path: "/root/vsock-cat".to_owned(), mode: 0o755, size: None };
+        agent.upload(&name("vsock"), &upload, &mut program.as_slice()).await.unwrap();
+        // A program of the guest is not the host: the agent hangs up.
+        assert_eq!(sh(agent, "vsock", "/root/vsock-cat 1 9550 < /dev/null").await, "");
+        let mut said = Vec::new();
+        let logs = fuse_guest_protocol::verb::Logs::of(fuse_guest_protocol::verb::LogSource::Agent);
+        let mut log = agent.guest_log(&name("vsock"), &logs).await.unwrap();
+        while let Some(part) = log.next().await.unwrap() {
+            said.extend(part);
+        }
+        let said = String::from_utf8(said).unwrap();
+        assert!(said.contains("listening on vsock port 9550"), "{said}");
+        assert!(said.contains("refused a connection from Some(1)"), "{said}");
+        // Another agent, whose host is this machine.
+        let second = "cp /proc/1/exe /run/fused; setsid /run/fused --listen off --serial off --vsock-port 9551 --vsock-peer 1 \
+                      --fuse-dir /run/second --vm-id second > /dev/null 2>&1 &";
+        sh(agent, "vsock", second).await;
+        let token = fuse_guest_protocol::Token::new("the-token-of-the-second-agent").unwrap();
+        let client = over_vsock(agent).await;
+        let info = client.hello(Some(token.clone())).await.unwrap();
+        assert_eq!((info.agent.as_str(), info.vm_id.as_str()), ("fused", "second"));
+        let output = client.exec_collect(&Exec::shell("echo over vsock; exit 3"), 100).await.unwrap();
+        assert_eq!((output.stdout.as_slice(), output.result.exit_code), (&b"over vsock\n"[..], 3));
+        // Both ways at once, more than the windows of the protocol and of the socket hold.
+        let bytes: Vec<u8> = (0..1_500_000_u32).map(|at| (at % 253) as u8).collect();
+        let upload = Upload { path: "/run/second-file".to_owned(), mode: 0o600, size: None };
+        client.upload_bytes(&upload, &bytes).await.unwrap();
+        let echo = Exec::argv(["echo", "meanwhile"]);
+        let mut back = Vec::new();
+        let download = Download { path: "/run/second-file".to_owned(), offset: 0, length: None };
+        let (read, echoed) =
+            tokio::join!(client.download(&download, &mut back), client.exec_collect(&echo, 100));
+        read.unwrap();
+        assert!(back == bytes);
+        assert_eq!(echoed.unwrap().stdout, b"meanwhile\n");
+        // It is not the machine's agent: it holds no programs, and says so.
+        let held = client.call(&fuse_guest_protocol::verb::Freeze::default()).await.unwrap_err();
+        assert_eq!(held.code(), Some(fuse_guest_protocol::ErrorCode::Unsupported), "{held}");
+        // Several at once, each with the token.
+        let other = over_vsock(agent).await;
+        let wrong = fuse_guest_protocol::Token::new("another-token-altogether").unwrap();
+        let refused = other.hello(Some(wrong)).await.unwrap_err();
+        assert_eq!(refused.code(), Some(fuse_guest_protocol::ErrorCode::Unauthorized), "{refused}");
+        other.hello(Some(token)).await.unwrap();
+        client.ping().await.unwrap();
+    });
+}
+
+/// A connection to the second agent of the guest `vsock`, through a program in it.
+async fn over_vsock(agent: &HostAgent) -> fuse_guest_protocol::client::Client {
+    use fuse_guest_protocol::client::{Client, Output, Transport};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let began = std::time::Instant::now();
+    loop {
+        let exec = Exec { stdin: true, timeout_ms: 300_000, ..Exec::argv(["/root/vsock-cat", "1", "9551"]) };
+        let mut stream = agent.exec_stream(&name("vsock"), &exec).await.unwrap();
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        let (mut typed, mut shown) = tokio::io::split(far);
+        let input = stream.input();
+        tokio::spawn(async move {
+            let mut buffer = vec![0; 32 * 1024];
+            while let Ok(count @ 1..) = typed.read(&mut buffer).await
+                && input.send(&buffer[..count]).await.is_ok()
+            {}
+        });
+        tokio::spawn(async move {
+            while let Ok(Output::Stdout(bytes)) = stream.next().await
+                && shown.write_all(&bytes).await.is_ok()
+            {}
+            let _ = shown.shutdown().await;
+        });
+        match tokio::time::timeout(Duration::from_secs(30), Client::connect(near, Transport::Socket)).await {
+            Ok(Ok(client)) => return client,
+            // It may not listen yet.
+            _ if began.elapsed() < Duration::from_secs(120) => {
+                tokio::time::sleep(Duration::from_millis(200)).await
+            }
+            other => panic!("nobody answers over vsock: {other:?}"),
+        }
+    }
 }
 
 #[test]

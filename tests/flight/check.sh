@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The flight library: what it needs from outside, what it exports, how large a program with it is, and what it promises
 # about memory, from C.
+# Requirements ARENA-7 and ARENA-8, and those that the programs in C name.
 # usage: check.sh FUSE   (the `fuse` program, which compiles the modules)
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -96,6 +97,9 @@ for module in "$here"/modules/*.wat; do
 done
 cc -std=gnu11 -O1 -g -I "$root/include" -o "$out/pulley/steps" "$here/steps.c" "$out/pulley/libfuse-flight.a" -Wl,--gc-sections
 "$out/pulley/steps" "$out/pulley/modules" interpreter
+
+# The scenarios, natively and interpreted.
+FUSE_FLIGHT_LIBRARIES=$out cargo test --quiet --workspace --test flight_scenarios
 
 # Its own workspace, so its own lints and licences.
 cargo clippy --quiet --locked --manifest-path "$root/fuse-ffi/flight/Cargo.toml" --target-dir "$out/clippy" -- -D warnings

@@ -1,5 +1,5 @@
 /* fuse_required_memory is right: with that much every call finds its memory, with a page less one says that it does not;
- * with anything less, down to nothing, each call ends in a status. Requirement ARENA-3.
+ * with anything less, down to nothing, each call ends in a status. Requirements ARENA-3 and FLIGHT-02.
  * usage: memory FOLDER */
 #include "flight.h"
 

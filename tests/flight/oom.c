@@ -1,6 +1,6 @@
 /* Every allocation fails once: of making a runtime, registering callbacks, loading, starting, stepping, failing, restarting,
  * updating, unloading and closing. Each run ends in statuses, with nothing left in the arena, or in the panic function;
- * docs/flight.md lists the latter. Requirement ARENA-5.
+ * docs/flight.md lists the latter. Requirements ARENA-5 and FLIGHT-02.
  * usage: oom FOLDER */
 #include "flight.h"
 

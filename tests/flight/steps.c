@@ -1,5 +1,5 @@
 /* After load and start, stepping allocates nothing: neither in the library (the arena counts), nor of the C library (the
- * archive names none of it). Requirement ARENA-4.
+ * archive names none of it). Requirements ARENA-4 and FLIGHT-01.
  * usage: steps FOLDER [interpreter]   (interpreter: the platform cannot make memory executable) */
 #include "flight.h"
 

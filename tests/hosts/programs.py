@@ -1,10 +1,12 @@
 """What runs on the machines: a host agent on each, `fuse serve` in the middle, and `fuse` as people use it."""
 
+import hashlib
 import json
 import os
 import re
 import secrets
 import signal
+import ssl
 import subprocess
 import time
 
@@ -64,20 +66,27 @@ class Daemon:
 
 
 class Agent(Daemon):
-    """A host agent with QEMU."""
+    """A host agent with QEMU. With TLS it has a certificate that nobody vouches for, and `pin` is what it is known by."""
 
-    def __init__(self, program, namespace, data):
-        self.data, self.token = data, secrets.token_hex(32)
-        self.url = f"http://{namespace.address}:8090"
+    def __init__(self, program, namespace, data, tls):
+        self.data, self.token, self.pin = data, secrets.token_hex(32), None
+        self.url = f"{'https' if tls else 'http'}://{namespace.address}:8090"
         config = data / "agent.toml"
         config.write_text(
             f'data = "{data}"\ndefault_memory_mib = 128\nboot_seconds = {PATIENCE}\n'
             '[driver]\nkind = "qemu"\nprogram = "qemu-system-x86_64"\n[network]\nmode = "user"\n'
         )
         words = [program, "--config", config, "--listen", f"{namespace.address}:8090"]
-        words += ["--public-host", namespace.address, "--insecure-listen"]
+        words += ["--public-host", namespace.address, *(self.certify() if tls else ["--insecure-listen"])]
         super().__init__(namespace, words, {"FC_AGENT_TOKEN": self.token}, data / "log")
         self.await_text("listening")
+
+    def certify(self):
+        certificate, key = self.data / "cert.pem", self.data / "key.pem"
+        words = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=a-host".split()
+        subprocess.run([*words, "-out", certificate, "-keyout", key], check=True, capture_output=True)
+        self.pin = hashlib.sha256(ssl.PEM_cert_to_DER_cert(certificate.read_text())).hexdigest()
+        return ["--tls-cert", certificate, "--tls-key", key]
 
     def kept(self, kind):
         """What it keeps of VMs or snapshots."""

@@ -12,6 +12,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,9 @@ import time
 
 from network import Network, run
 from programs import Agent, Site, until
+
+# Seconds until it is given up, on a machine that does much beside it.
+LONGEST = 900
 
 # A process that counts in memory alone, once for each VM: where it goes on, memory went on.
 COUNTER = "(setsid sh -c 'echo $$ >/run/counter.pid; i=0; while :; do i=$((i+1)); echo $i >/run/counter; sleep 0.05; done' >/dev/null 2>&1 </dev/null &)"
@@ -53,7 +57,7 @@ def why_not():
     """Why the test cannot run here; empty when it can."""
     if os.geteuid() != 0:
         return "namespaces of machines need root"
-    for program in ("ip", "qemu-system-x86_64", "qemu-img", "mke2fs", "busybox"):
+    for program in ("ip", "openssl", "qemu-system-x86_64", "qemu-img", "mke2fs", "busybox"):
         if not shutil.which(program):
             return f"{program} is not installed; tests/setup.sh test installs it"
     name = f"fuse-test-{os.getpid()}"
@@ -96,7 +100,7 @@ def machine(fuse, program, namespace, guest, file_systems, data):
     kernel = ("--kernel", str(guest / "vmlinux"), "--initrd", str(guest / "initramfs.cpio"))
     for name, file in zip(("default", "podman"), file_systems):
         run(str(fuse), "image", "import", "--data", str(data), "--name", name, *kernel, "--rootfs", str(file))
-    return Agent(program, namespace, data)
+    return Agent(program, namespace, data, tls=data.name == "two")
 
 
 def counter(site, environment):
@@ -118,9 +122,12 @@ def environment(site, name):
 
 def schedule(site, machines):
     """Both hosts answer, and each gets one of two environments."""
-    site.fuse("host", "add", "two", machines["two"].url, "--max-vms", "8", variables={"FUSE_HOST_TOKEN": machines["two"].token})
+    two = machines["two"]
+    known_by = ("--certificate", two.pin, "--max-vms", "8")
+    site.fuse("host", "add", "two", two.url, *known_by, variables={"FUSE_HOST_TOKEN": two.token})
     until("both hosts are ready", lambda: all(
         site.fuse("host", "get", host)["liveness"]["state"] == "ready" for host in machines))
+    assert all(site.fuse("host", "get", host)["backend"] == "qemu" for host in machines), "what an agent runs it says"
     made = [site.create("a"), site.create("b")]
     placed = {one["host_id"]: one["id"] for one in made}
     assert set(placed) == set(machines), f"they are not spread: {made}"
@@ -179,9 +186,15 @@ def move(site, machines, source):
     code, _, _ = site.ask("environment", "exec", booted["id"], "--shell", "test -e /run/counter")
     assert code == 1, "memory begins anew"
     assert len(machines["two"].kept("snapshots")) == 2, machines["two"].kept("snapshots")
-    for name in (moved["id"], booted["id"]):
+    # And back, from the host whose certificate is pinned.
+    beyond = counter(site, moved["id"])
+    again = site.fuse("snapshot", "create", moved["id"], "--live")
+    back = site.create("back", "--seed", again["id"], "--host", "default")
+    assert back["host_id"] == "default", back
+    goes_on(site, back["id"], beyond)
+    for name in (moved["id"], booted["id"], back["id"]):
         site.fuse("environment", "destroy", name, "--yes")
-    for name in (disk["id"], live["id"]):
+    for name in (again["id"], disk["id"], live["id"]):
         site.fuse("snapshot", "delete", name, "--yes")
     for host in machines:
         until(f"{host} has no snapshot left", lambda host=host: not machines[host].kept("snapshots"))
@@ -190,6 +203,7 @@ def move(site, machines, source):
 def lose_and_find(site, network, machines, placed):
     """A machine is cut off: what it has is unknown, not gone. It comes back with the same processes."""
     cut, other = placed["default"], placed["two"]
+    kept = site.fuse("snapshot", "create", cut)
     before, vmms = counter(site, cut), machines["default"].vmms()
     network.cut(network.hosts[0])
     missed = until("the host is missed", lambda: (host := site.fuse("host", "get", "default"))["liveness"]["state"] != "ready" and host)
@@ -199,6 +213,9 @@ def lose_and_find(site, network, machines, placed):
     code, out, err = site.ask("environment", "exec", cut, "--timeout", "5s", "--", "true")
     assert code == 125 and "default" in out + err, f"exec on a host that is cut off: {code}: {out}{err}"
     goes_on(site, other, counter(site, other))
+    # What only that machine has cannot be had now.
+    code, out, err = site.ask("environment", "create", "--seed", kept["id"], "--ram-mb", "128", "--host", "two")
+    assert code == 4 and "does not answer" in out + err, f"a snapshot of a host that is cut off: {code}: {out}{err}"
     new = site.create("meanwhile")
     assert new["host_id"] == "two", "a host that is cut off takes nothing new"
     assert machines["default"].vmms() == vmms, "its VMs go on without us"
@@ -210,6 +227,7 @@ def lose_and_find(site, network, machines, placed):
     assert machines["default"].vmms() == vmms, "the same VMMs"
     assert site.sh(cut, "cat /root/notes") == "later"
     site.fuse("environment", "destroy", new["id"], "--yes")
+    site.fuse("snapshot", "delete", kept["id"], "--yes")
     return after
 
 
@@ -268,6 +286,17 @@ def story(fuse, program, guest, work, network):
     done("nothing is left")
 
 
+def end_in_time():
+    """Whoever ends it, and when it hangs: what was made is cleared away."""
+
+    def end(number, _):
+        sys.exit(f"hosts: ended by {signal.Signals(number).name}")
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGALRM, end)
+    signal.alarm(LONGEST)
+
+
 def main():
     fuse, program, guest, parent = map(pathlib.Path, sys.argv[1:5])
     why = why_not()
@@ -276,6 +305,7 @@ def main():
             sys.exit(f"hosts: not run: {why}")
         print(f"hosts: skipped: {why}")
         return
+    end_in_time()
     parent.mkdir(parents=True, exist_ok=True)
     work = pathlib.Path(tempfile.mkdtemp(prefix="hosts-", dir=parent))
     network = Network()

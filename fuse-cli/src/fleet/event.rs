@@ -8,7 +8,7 @@ use fuse_orchestrator::{
 };
 
 use super::format::Format;
-use super::{Session, rows};
+use super::{Session, interrupt::Interrupt, rows};
 use crate::outcome::{Outcome, Verdict};
 use crate::output;
 
@@ -59,7 +59,8 @@ impl Command {
             Some(subject) => fuse.events_about(subject, after),
             None => fuse.events(after),
         };
-        while let Some(delivery) = next(&mut events, tail.no_follow).await? {
+        let mut interrupt = Interrupt::listen();
+        while let Some(delivery) = next(&mut events, tail.no_follow, &mut interrupt).await? {
             show(session.format, &delivery, events.position());
         }
         Ok(Verdict::Fine)
@@ -67,13 +68,17 @@ impl Command {
 }
 
 /// The next event; none when it is asked for no longer.
-async fn next(events: &mut Subscription, no_follow: bool) -> Outcome<Option<Delivery>> {
+async fn next(
+    events: &mut Subscription,
+    no_follow: bool,
+    interrupt: &mut Interrupt,
+) -> Outcome<Option<Delivery>> {
     if no_follow {
         return Ok(events.try_next().await?);
     }
     tokio::select! {
         delivery = events.next() => Ok(delivery?),
-        _ = tokio::signal::ctrl_c() => Ok(None),
+        () = interrupt.wait() => Ok(None),
     }
 }
 

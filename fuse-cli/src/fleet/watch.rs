@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::format;
+use super::{format, interrupt::Interrupt};
 use crate::outcome::{Outcome, Verdict};
 
 /// How often an answer is asked for again.
@@ -24,20 +24,24 @@ pub(crate) struct Watch {
 impl Watch {
     /// Prints what `look` finds: once, or whenever it changes.
     pub(crate) async fn show(&self, look: impl AsyncFn() -> Outcome<String>) -> Outcome {
-        let clear = if self.watch && io::stdout().is_terminal() { CLEAR } else { "" };
-        let mut last = None;
+        let clear = if io::stdout().is_terminal() { CLEAR } else { "" };
+        if !self.watch {
+            format::write(&look().await?);
+            return Ok(Verdict::Fine);
+        }
+        let (mut interrupt, mut last) = (Interrupt::listen(), None);
         loop {
-            let text = look().await?;
+            let text = tokio::select! {
+                text = look() => text?,
+                () = interrupt.wait() => return Ok(Verdict::Fine),
+            };
             if last.as_ref() != Some(&text) {
                 format::write(&format!("{clear}{text}"));
-            }
-            if !self.watch {
-                return Ok(Verdict::Fine);
             }
             last = Some(text);
             tokio::select! {
                 () = tokio::time::sleep(PERIOD) => {}
-                _ = tokio::signal::ctrl_c() => return Ok(Verdict::Fine),
+                () = interrupt.wait() => return Ok(Verdict::Fine),
             }
         }
     }

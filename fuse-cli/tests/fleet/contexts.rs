@@ -40,6 +40,31 @@ fn contexts_are_made_used_and_forgotten() {
     assert!(!std::fs::read_to_string(&file).unwrap().contains(TOKEN));
 }
 
+/// The order in which it is decided who is asked.
+#[test]
+fn the_nearest_word_decides_which_control_plane_is_asked() {
+    let site = Site::start();
+    for name in ["one", "two", "three"] {
+        let mut connect = bare(site.home.path());
+        connect.env("FUSE_TOKEN", TOKEN).args(["connect", &site.url, "--name", name]);
+        Done::from(connect.output().unwrap()).exits(0);
+    }
+    let origin = |variables: &[(&str, &str)], words: &[&str]| {
+        let mut current = bare(site.home.path());
+        current.envs(variables.iter().copied()).args(["context", "current", "-o", "json"]).args(words);
+        Done::from(current.output().unwrap()).exits(0).json()["origin"].as_str().unwrap().to_owned()
+    };
+    let (url, context) = (("FUSE_URL", "http://127.0.0.1:9"), ("FUSE_CONTEXT", "two"));
+    assert!(origin(&[], &[]).contains("three"));
+    assert!(origin(&[context], &[]).contains("two"));
+    assert!(origin(&[context, url], &[]).contains("FUSE_URL"));
+    assert!(origin(&[context, url], &["--context", "one"]).contains("one"));
+    // A context that is gone is no reason to ask somebody else.
+    let mut gone = bare(site.home.path());
+    gone.env("FUSE_CONTEXT", "gone").args(["environment", "list"]);
+    Done::from(gone.output().unwrap()).exits(4);
+}
+
 #[test]
 fn a_wrong_token_or_another_service_makes_no_context() {
     let site = Site::start();

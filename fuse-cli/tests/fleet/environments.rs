@@ -175,23 +175,11 @@ fn a_shell_needs_a_terminal() {
 fn a_shell_on_a_terminal() {
     let site = Site::start();
     site.create("t1");
-    // `script` gives the program a terminal.
-    let program = site.command().get_program().to_owned();
-    let line = format!("{} environment shell fuse-t1 -- echo in the guest", program.display());
-    let mut script = std::process::Command::new("script");
-    script.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", site.home.path()).env("TERM", "dumb");
-    script.env("FUSE_URL", &site.url).env("FUSE_TOKEN", TOKEN).stdin(Stdio::piped());
-    script.args(["-qec", &line, "/dev/null"]);
-    let Ok(done) = script.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().and_then(|mut child| {
-        let keyboard = child.stdin.take();
-        let done = child.wait_with_output();
-        drop(keyboard);
-        done
-    }) else {
-        eprintln!("there is no `script` here to make a terminal");
+    let Some(shown) = site.on_a_terminal("environment shell fuse-t1 -- echo in the guest", "") else {
         return;
     };
-    let shown = String::from_utf8_lossy(&done.stdout);
-    assert!(shown.contains("in the guest"), "{shown} {}", String::from_utf8_lossy(&done.stderr));
-    assert_eq!(done.status.code(), Some(0), "{shown}");
+    assert!(shown.out.contains("in the guest"), "{} {}", shown.out, shown.err);
+    shown.exits(0);
+    site.on_a_terminal("environment shell fuse-t1 -- false", "").unwrap().exits(1);
+    site.on_a_terminal("environment shell fuse-none -- true", "").unwrap().exits(125);
 }

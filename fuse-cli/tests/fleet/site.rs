@@ -1,10 +1,13 @@
 //! A live control plane in this process, and the program `fuse` beside it.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
-use fuse_orchestrator::{ControlPlane, secrets::SecretString};
+use fuse_orchestrator::provider::stub::StubConnector;
+use fuse_orchestrator::{ControlPlane, HostRegistration, secrets::SecretString};
 use fuse_server::{ApiConfig, Listener, router};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -19,6 +22,8 @@ pub(crate) struct Site {
     pub(crate) url: String,
     pub(crate) home: TempDir,
     pub(crate) plane: ControlPlane,
+    /// Hosts whose faults a test can choose; the one that environments go to is `default`.
+    pub(crate) stub: Arc<StubConnector>,
     runtime: Runtime,
     stop: CancellationToken,
 }
@@ -54,15 +59,18 @@ impl Site {
     pub(crate) fn start() -> Self {
         let runtime = Runtime::new().unwrap();
         let stop = CancellationToken::new();
+        let stub = Arc::new(StubConnector::new());
         let (plane, url) = runtime.block_on(async {
-            let plane = ControlPlane::in_memory().await.unwrap();
+            let host = HostRegistration { url: "stub://default".to_owned(), ..HostRegistration::default() };
+            let builder = ControlPlane::builder().connector("stub", stub.clone()).default_host(host);
+            let plane = builder.open().await.unwrap();
             let config = ApiConfig { auth_token: Some(SecretString::from(TOKEN)), ..ApiConfig::default() };
             let listener = Listener::bind("127.0.0.1", 0, 1_000).await.unwrap();
             let url = format!("http://{}", listener.address().unwrap());
             tokio::spawn(listener.serve(router(plane.clone(), config), stop.clone(), Duration::from_secs(1)));
             (plane, url)
         });
-        Self { url, home: tempfile::tempdir().unwrap(), plane, runtime, stop }
+        Self { url, home: tempfile::tempdir().unwrap(), plane, stub, runtime, stop }
     }
 
     /// The program, for this control plane.
@@ -79,6 +87,32 @@ impl Site {
 
     pub(crate) fn run(&self, arguments: &[&str]) -> Done {
         self.command().args(arguments).output().unwrap().into()
+    }
+
+    /// Does something with the control plane itself.
+    pub(crate) fn plane<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(work)
+    }
+
+    /// Runs `fuse` with these words on a terminal, which `script` makes, and types `keys`. None where there is no
+    /// `script`.
+    pub(crate) fn on_a_terminal(&self, words: &str, keys: &str) -> Option<Done> {
+        let program = self.command().get_program().to_owned();
+        let line = format!("{} {words}", program.display());
+        let mut script = Command::new("script");
+        script.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", self.home.path()).env("TERM", "xterm");
+        script.env("FUSE_URL", &self.url).env("FUSE_TOKEN", TOKEN).args(["-qec", &line, "/dev/null"]);
+        let child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let Ok(mut child) = child else {
+            eprintln!("there is no `script` here to make a terminal");
+            return None;
+        };
+        // Kept open until the program has ended: its end would be the end of the terminal.
+        let mut keyboard = child.stdin.take().unwrap();
+        keyboard.write_all(keys.as_bytes()).unwrap();
+        let done = child.wait_with_output().unwrap();
+        drop(keyboard);
+        Some(done.into())
     }
 
     /// A running environment.

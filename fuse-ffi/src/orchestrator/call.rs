@@ -27,8 +27,9 @@ use crate::text::{ERROR_BYTES, Text};
 /// the answer, or NULL where there is none; when the call failed, it receives the error body of the REST API. Free both
 /// with fuse_string_free. fuse_last_error gives the message of the last failure on any thread.
 ///
-/// Calls wait until they are done. Each that can take long has an `_async` form, which tells a completion callback
-/// instead; inside callbacks of the library only those may be called, the others are FUSE_ERR_WRONG_STATE there.
+/// Calls wait until they are done. Each has an `_async` form, which tells a completion callback instead; inside callbacks
+/// of the library only those may be called, the others are FUSE_ERR_WRONG_STATE there. Those that give a handle, or close
+/// the orchestrator, have none: a program that must not wait for them makes them on a thread of its own.
 // Spelled so that cbindgen takes it for opaque, as C must.
 #[cfg_attr(all(), repr(C))]
 pub struct fuse_orchestrator_t {

@@ -13,7 +13,8 @@ use tokio::runtime::Handle as Tokio;
 use tokio::task::JoinHandle;
 
 use super::call::{
-    Plane, body, fuse_completion_fn, fuse_orchestrator_t, give, json, name, now, parse, refuse_inside, tell,
+    Plane, body, fuse_completion_fn, fuse_orchestrator_t, give, json, later, name, now, parse, refuse_inside,
+    tell,
 };
 use super::guests::log_source;
 use crate::crossing::Place;
@@ -223,6 +224,23 @@ pub unsafe extern "C" fn fuse_orchestrator_newest_event(
             Place::optional(out_sequence).put(newest);
         }
         status
+    }
+}
+
+/// fuse_orchestrator_newest_event that does not wait: `done` is told the number, in decimal digits.
+///
+/// ISR-safe: no; allocates: yes; blocks: no; thread-safe: yes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fuse_orchestrator_newest_event_async(
+    orchestrator: *mut fuse_orchestrator_t,
+    done: fuse_completion_fn,
+    user: *mut c_void,
+) -> fuse_status_t {
+    // SAFETY: the caller's.
+    unsafe {
+        later(orchestrator, done, user, |fuse| {
+            Ok(async move { fuse.newest_event().await.map(|newest| newest.to_string()) })
+        })
     }
 }
 

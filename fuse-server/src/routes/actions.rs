@@ -31,6 +31,7 @@ use crate::{
         ("vmId" = String, Path, description = "The environment."),
         ("action" = super::openapi::EnvironmentAction, Query, description = "What is done to it. exec needs the master token or the scope admin."),
         ("Idempotency-Key" = Option<String>, Header, description = "An equal key with an equal body gets the first answer."),
+        ("Prefer" = Option<String>, Header, description = "`respond-async`: a fork is answered 202 at once."),
     ),
     request_body(content = super::openapi::ActionBody, description = "For exec: an ExecCommand. For fork: a ForkEnvironment, or nothing. For the others: nothing."),
     security(("bearer" = []), ("cookie" = [])),

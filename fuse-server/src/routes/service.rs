@@ -9,7 +9,7 @@ use axum::{
 };
 use fuse_orchestrator::{
     model::{EnvironmentFilter, EnvironmentState, HealthState, Liveness},
-    wire::{Readiness, ServiceHealth, Version},
+    wire::{Readiness, SERVICE, ServiceHealth, Version},
 };
 
 use crate::{
@@ -70,7 +70,7 @@ fn fleet(api: &Api) -> Result<(), String> {
     responses((status = 200, description = "The service and its version.", body = Version)))]
 /// Which service this is, and its version.
 pub(super) async fn version() -> Response<Body> {
-    json(StatusCode::OK, &Version::own())
+    json(StatusCode::OK, &Version { service: SERVICE.to_owned(), version: crate::VERSION.to_owned() })
 }
 
 #[utoipa::path(get, path = "/metrics", tag = "service",

@@ -229,7 +229,7 @@ async fn store(settings: &Settings, found: &mut Examination) -> Option<SharedSto
 
 /// Whether a secret of the store opens with the keys.
 async fn keys(settings: &Settings, store: &SharedStore, found: &mut Examination) {
-    let ring = match storage::keys(settings) {
+    let ring = match storage::open_keys(settings) {
         Ok(ring) => ring,
         Err(error) => {
             return found.note(

@@ -20,7 +20,7 @@ use crate::{
 
 pub use doctor::{Examination, Finding, Verdict, doctor};
 pub use local::LocalHost;
-pub use storage::open_store;
+pub use storage::{open_keys, open_store};
 
 /// How often the files of TLS are looked at.
 const TLS_PERIOD: Duration = Duration::from_secs(10);
@@ -163,7 +163,7 @@ async fn open(
     if matches!(settings.state, State::Memory) {
         choices.push("NOTE: the state is in memory, and ends with this program".to_owned());
     }
-    let keys = storage::keys(settings)?;
+    let keys = open_keys(settings)?;
     let mut builder = ControlPlane::builder()
         .config(settings.orchestrator.clone())
         .store(MeasuredStore::shared(store, metrics.clone()))

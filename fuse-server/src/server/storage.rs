@@ -38,11 +38,11 @@ fn make_directory(dir: &Path) -> Result<()> {
     })
 }
 
-/// The keys of the secrets in the store.
+/// The keys of the secrets in the store, made in the data directory when that is where they belong and there are none.
 ///
 /// # Errors
-/// [`Error::Secrets`] when they cannot be read or made.
-pub(super) fn keys(settings: &Settings) -> Result<KeyRing> {
+/// [`Error::Secret`] when they cannot be read or made.
+pub fn open_keys(settings: &Settings) -> Result<KeyRing> {
     Ok(match &settings.keys {
         Keys::Given(text) => KeyRing::parse("TOKEN_ENCRYPTION_KEY", text)?,
         Keys::Ephemeral => KeyRing::generate()?,

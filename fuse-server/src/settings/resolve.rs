@@ -219,7 +219,8 @@ impl Settings {
             "json" => Ok(LogFormat::Json),
             other => Err(format!("{other:?} is neither text nor json")),
         });
-        let warnings = warnings(&reader, &host, &api);
+        let mut warnings = warnings(&reader, &host, &api);
+        warnings.extend(without_effect(&mut reader));
         let settings = Self {
             host,
             port,
@@ -384,13 +385,25 @@ fn orchestrator(reader: &mut Reader<'_>) -> Config {
     if config.script_timeout > config.script_ceiling {
         reader.problems.push("startup-script-timeout: is above max-startup-script-timeout".to_owned());
     }
+    let pull = reader.duration("artifact-pull-timeout", Duration::ZERO);
+    if !pull.is_zero() {
+        config.timeouts.pull = config.timeouts.pull.min(pull);
+    }
     config.keep_ended = reader.duration("keep-ended", config.keep_ended);
     config.keep_events = reader.duration("keep-events", config.keep_events);
-    for name in ["artifact-pull-timeout", "artifact-idle-ttl"] {
-        reader.duration(name, Duration::ZERO);
-    }
-    reader.number("artifact-max-per-tenant", 0);
     config
+}
+
+/// Settings of the original's collection of build layers, which is not part of Fuse: deployments that set them start,
+/// and are told that nothing comes of them.
+fn without_effect(reader: &mut Reader<'_>) -> Vec<String> {
+    let said = [
+        ("artifact-idle-ttl", !reader.duration("artifact-idle-ttl", Duration::ZERO).is_zero()),
+        ("artifact-max-per-tenant", reader.number("artifact-max-per-tenant", 0) != 0),
+    ];
+    let said = said.into_iter().filter(|(_, is_set)| *is_set);
+    let instead = "snapshots stay until they are deleted or their retention ends";
+    said.map(|(name, _)| format!("{name} has no effect: {instead}")).collect()
 }
 
 /// With `require-auth`, nothing may be missing; one message names everything that is.
@@ -489,6 +502,21 @@ mod tests {
             let error = resolve(&[("auth-token", bad)]).unwrap_err().to_string();
             assert!(error.contains("auth-token") && !error.contains(bad), "{error}");
         }
+    }
+
+    #[test]
+    fn a_setting_that_does_nothing_says_so() {
+        let set = [("artifact-idle-ttl", "1h"), ("artifact-max-per-tenant", "3")];
+        let warnings = resolve(&set).unwrap().warnings;
+        for ((name, _), warning) in set.iter().zip(&warnings) {
+            assert!(warning.starts_with(&format!("{name} has no effect")), "{warning}");
+        }
+        assert_eq!(warnings.len(), set.len());
+        let pull = |text| resolve(&[("artifact-pull-timeout", text)]).unwrap().orchestrator.timeouts.pull;
+        assert_eq!([pull("30"), pull("0"), pull("1h")].map(|time| time.as_secs()), [30, 600, 600]);
+        let off = [("artifact-pull-timeout", "30"), ("artifact-max-per-tenant", "0")];
+        assert!(resolve(&off).unwrap().warnings.is_empty());
+        assert!(resolve(&[("artifact-idle-ttl", "soon")]).is_err());
     }
 
     #[test]

@@ -83,9 +83,9 @@ pub const SETTINGS: &[Setting] = &[
     setting("drain-limit", "FUSE_DRAIN_LIMIT", Duration, "15m", "how long an environment may drain"),
     setting("startup-script-timeout", "ORCH_STARTUP_SCRIPT_TIMEOUT", Duration, "30s", "time of a startup script when its request does not say"),
     setting("max-startup-script-timeout", "ORCH_MAX_STARTUP_SCRIPT_TIMEOUT", Duration, "55s", "the most that a request may ask for its startup script; at most 10m"),
-    setting("artifact-pull-timeout", "ORCH_ARTIFACT_PULL_TIMEOUT_SECONDS", Duration, "0s", "accepted for compatibility; a snapshot that moves to another host may take 10m"),
-    setting("artifact-idle-ttl", "ORCH_ARTIFACT_IDLE_TTL_SECONDS", Duration, "0s", "accepted for compatibility"),
-    setting("artifact-max-per-tenant", "ORCH_ARTIFACT_MAX_PER_TENANT", Number, "0", "accepted for compatibility"),
+    setting("artifact-pull-timeout", "ORCH_ARTIFACT_PULL_TIMEOUT_SECONDS", Duration, "10m", "time for the bytes of a snapshot to move to another host, at most 10m"),
+    setting("artifact-idle-ttl", "ORCH_ARTIFACT_IDLE_TTL_SECONDS", Duration, "0s", "no effect (warned of when set): snapshots stay until deleted or their retention ends"),
+    setting("artifact-max-per-tenant", "ORCH_ARTIFACT_MAX_PER_TENANT", Number, "0", "no effect (warned of when set): as artifact-idle-ttl"),
     setting("stub-compat", "FUSE_STUB_COMPAT", Switch, "false", "answer exec and attach of stub hosts with 501, as the original stub does"),
     // How requests are limited.
     setting("read-header-timeout", "ORCH_READ_HEADER_TIMEOUT", Duration, "5s", "time for the header of a request"),
@@ -109,6 +109,16 @@ pub(super) fn named(name: &str) -> Option<&'static Setting> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A setting that nobody reads would be taken in silence.
+    #[test]
+    fn every_setting_is_read() {
+        let code = include_str!("resolve.rs");
+        for setting in SETTINGS {
+            let of_secret = setting.name.strip_suffix("-file").is_some_and(|secret| named(secret).is_some());
+            assert!(of_secret || code.contains(&format!("\"{}\"", setting.name)), "{}", setting.name);
+        }
+    }
 
     #[test]
     fn names_and_variables_are_unique() {

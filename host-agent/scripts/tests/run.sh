@@ -52,8 +52,10 @@ ip link set lo up
 cd /opt/fuse/host-agent/scripts
 fail() { printf 'FAILED: %s\n' "$*" >&2; cat /run/stand-in/*.log >&2 2>/dev/null || true; exit 1; }
 
-# Everything that a script may change, but for what runs.
-tree() { find /etc /usr/local /var/lib -printf '%p %y %m %s %T@ %l\n' | LC_ALL=C sort; }
+# Everything that a script may change, but for what a service that runs writes by itself: the orchestrator its state.
+tree() {
+    find /etc /usr/local /var/lib -path /var/lib/fuse-orchestrator/state -prune -o -printf '%p %y %m %s %T@ %l\n' | LC_ALL=C sort
+}
 
 # twice NAME COMMAND…: the second run says and changes nothing new.
 twice() {

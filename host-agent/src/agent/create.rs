@@ -369,21 +369,28 @@ impl Inner {
         }
     }
 
-    /// Starts the VMM of a VM: its process is on record and under its limits when this and `limit` have returned, and the
-    /// guest runs only after that.
-    async fn spawn(self: &Arc<Self>, vm: &Arc<Vm>, purpose: Purpose) -> Result<Process> {
-        let mut machine = vm.record().machine.clone();
-        let process = match self.driver.spawn(&vm.site, &machine, purpose).await {
+    /// Starts the VMM of a VM: its process is on record and under its limits before the guest runs.
+    async fn spawn(self: &Arc<Self>, vm: &Arc<Vm>, purpose: Purpose) -> Result<()> {
+        let publishes = matches!(vm.record().machine.nic, Some(Nic::User { .. }));
+        match self.spawn_once(vm, purpose).await {
             // Between the choice of a port and its use another program may have taken it.
-            Err(_) if matches!(machine.nic, Some(Nic::User { .. })) => {
+            Err(_) if publishes => {
+                self.end_process(vm).await?;
                 self.take_other_ports(vm).await?;
-                machine = vm.record().machine.clone();
-                self.driver.spawn(&vm.site, &machine, purpose).await?
+                self.spawn_once(vm, purpose).await
             }
-            spawned => spawned?,
-        };
+            spawned => spawned,
+        }
+    }
+
+    async fn spawn_once(self: &Arc<Self>, vm: &Arc<Vm>, purpose: Purpose) -> Result<()> {
+        let machine = vm.record().machine.clone();
+        let process = self.driver.spawn(&vm.site, &machine, purpose).await?;
         self.keep(vm, |record| record.process = Some(process.clone())).await?;
-        Ok(process)
+        let ready = self.driver.ready(&vm.site, &process);
+        let both = tokio::join!(self.limit(vm, process.clone()), ready);
+        // A VMM that ended cannot be limited either: what it says of its end comes first.
+        both.1.and(both.0)
     }
 
     /// Puts a VMM under its limits. The kernel can take its time over that.
@@ -401,10 +408,9 @@ impl Inner {
 
     /// Boots a VM that is furnished, and waits for its agent.
     pub(super) async fn boot(self: &Arc<Self>, vm: &Arc<Vm>) -> Result<()> {
-        let process = self.spawn(vm, Purpose::Boot).await?;
+        self.spawn(vm, Purpose::Boot).await?;
         let machine = vm.record().machine.clone();
-        let both = tokio::join!(self.limit(vm, process), self.driver.configure(&vm.site, &machine));
-        both.0.and(both.1)?;
+        self.driver.configure(&vm.site, &machine).await?;
         self.driver.boot(&vm.site, &machine).await?;
         self.introduce(vm).await
     }
@@ -418,10 +424,9 @@ impl Inner {
         held_ms: u64,
     ) -> Result<()> {
         self.forget_hold(vm);
-        let process = self.spawn(vm, Purpose::Load).await?;
+        self.spawn(vm, Purpose::Load).await?;
         let machine = vm.record().machine.clone();
-        let both = tokio::join!(self.limit(vm, process), self.driver.load(&vm.site, &machine, saved));
-        both.0.and(both.1)?;
+        self.driver.load(&vm.site, &machine, saved).await?;
         self.driver.resume(&vm.site).await?;
         self.renew(vm, fresh, held_ms).await
     }

@@ -74,7 +74,7 @@ impl HostAgent {
     /// # Errors
     /// Busy when another agent has the directory open; unsupported for a VMM of another version; system.
     pub async fn open(config: Config) -> Result<Self> {
-        let driver = config.driver.driver()?;
+        let driver = config.driver.driver(config.vmm_user)?;
         Self::with_driver(config, driver).await
     }
 
@@ -93,7 +93,12 @@ impl HostAgent {
         }
         let version = driver.version().await?;
         let root = config.data.clone();
-        let data = blocking("open", move || DataDir::open(&root)).await?;
+        let data = blocking("open", move || {
+            let data = DataDir::open(&root)?;
+            crate::transfer::sweep(&data.part("pulls"));
+            Ok(data)
+        })
+        .await?;
         let digests = Arc::new(DigestCache::default());
         let vms = VmStore::new(data.part("vms"), data.part("ended"));
         let images = ImageStore::new(data.part("images"), Arc::clone(&digests));
@@ -201,9 +206,9 @@ impl HostAgent {
         vms.iter().filter_map(of).collect()
     }
 
-    /// A directory for what is not whole yet, emptied when the agent is opened.
-    pub(crate) fn staging(&self) -> std::path::PathBuf {
-        self.inner.data.part("staging")
+    /// A directory for what came of pulls so far.
+    pub(crate) fn pulls(&self) -> std::path::PathBuf {
+        self.inner.data.part("pulls")
     }
 }
 

@@ -23,9 +23,11 @@ use crate::{
         BASE, DISK, FileRecord, INITRD, KERNEL, SHARED, SnapshotKind, SnapshotName, SnapshotRecord, Staged,
         VmState,
     },
-    system::{blocking, clone_file, overlay_file, share_file},
+    system::{Extents, blocking, clone_file, overlay_file, share_file},
 };
 
+/// The file of a difference that says which ranges of the memory it holds.
+const RANGES: &str = "memory.map";
 /// How long a guest may take to write what it holds in memory to its disk, before a disk snapshot.
 const SYNC: Duration = Duration::from_secs(10);
 
@@ -251,7 +253,13 @@ impl Inner {
             self.driver.save(&vm.site, &into, what).await?;
         }
         let site = vm.site.clone();
+        let difference = parent.is_some();
         blocking("copy the disk of", move || {
+            if difference {
+                let (file, map) = (into.join(firecracker::MEMORY), into.join(RANGES));
+                let ranges = Extents::of(&file)?.to_bytes();
+                std::fs::write(&map, ranges).map_err(|error| Error::system("write", map.display(), error))?;
+            }
             if site.file(DISK).exists() {
                 clone_file(&site.file(DISK), &into.join(DISK), 0o600)?;
             }
@@ -310,13 +318,20 @@ impl Inner {
             crate::driver::qemu::STATE,
             firecracker::STATE,
             firecracker::MEMORY,
+            RANGES,
             BASE,
             KERNEL,
             INITRD,
             link::TOKEN,
         ];
         let there = order.into_iter().filter(|name| dir.join(name).exists());
-        there.map(|name| self.snapshots.record_of(dir, name)).collect()
+        std::thread::scope(|scope| {
+            // On its way to the disk while it is read. Whether it got there is seen when the snapshot is kept.
+            for memory in [firecracker::MEMORY, crate::driver::qemu::STATE].map(|name| dir.join(name)) {
+                scope.spawn(move || std::fs::File::open(memory).and_then(|file| file.sync_all()));
+            }
+            there.map(|name| self.snapshots.record_of(dir, name)).collect()
+        })
     }
 
     /// Saved memory that a driver can load: differences are laid over what they build on, in the VM's directory.
@@ -331,10 +346,16 @@ impl Inner {
             let chain = inner.snapshots.chain(&id)?;
             let _ = std::fs::remove_file(&target);
             for (index, record) in chain.iter().enumerate() {
-                let layer = inner.snapshots.dir(&record.id).join(firecracker::MEMORY);
-                match index {
-                    0 => clone_file(&layer, &target, 0o600)?,
-                    _ => overlay_file(&layer, &target)?,
+                let dir = inner.snapshots.dir(&record.id);
+                let (layer, map) = (dir.join(firecracker::MEMORY), record.ranges_of(firecracker::MEMORY));
+                let size = record.file(firecracker::MEMORY).map_or(0, |file| file.size);
+                match (index, map) {
+                    (0, _) => clone_file(&layer, &target, 0o600)?,
+                    (_, None) => overlay_file(&layer, &target, None)?,
+                    (_, Some(map)) => {
+                        let ranges = Extents::read(&dir.join(&map.name), size)?;
+                        overlay_file(&layer, &target, Some(&ranges))?;
+                    }
                 }
             }
             use std::os::unix::fs::PermissionsExt;

@@ -89,11 +89,18 @@ pub trait Driver: Debug + Send + Sync + 'static {
     /// System.
     async fn make_disk(&self, base: &Path, format: DiskFormat, disk: &Path, size: u64) -> Result<()>;
 
-    /// Starts the VMM of a machine. No instruction of the guest runs yet.
+    /// Starts the VMM of a machine. No instruction of the guest runs yet, and nothing may be asked of it before
+    /// [`Driver::ready`].
     ///
     /// # Errors
     /// System or VMM, with what the VMM said.
     async fn spawn(&self, site: &Site, machine: &Machine, purpose: Purpose) -> Result<Process>;
+
+    /// Waits until a VMM that was started takes requests.
+    ///
+    /// # Errors
+    /// VMM, with what it said. The process has ended then.
+    async fn ready(&self, site: &Site, process: &Process) -> Result<()>;
 
     /// Tells the VMM what machine it is, before [`Driver::boot`]. No instruction of the guest runs yet.
     ///

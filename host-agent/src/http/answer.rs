@@ -53,8 +53,9 @@ pub(super) fn not_found() -> Failure {
 /// Says in each answer who gave it.
 pub(super) async fn name_ourselves(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
-    let name = HeaderValue::from_static(concat!("fuse-host-agent/", env!("CARGO_PKG_VERSION")));
-    response.headers_mut().insert(header::SERVER, name);
+    if let Ok(name) = HeaderValue::from_str(&format!("fuse-host-agent/{}", crate::VERSION)) {
+        response.headers_mut().insert(header::SERVER, name);
+    }
     response
 }
 

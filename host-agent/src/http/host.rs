@@ -26,7 +26,7 @@ pub(super) async fn capacity(State(api): State<Api>) -> Answer<Value> {
         vm_count: Some(facts.capacity.vm_count).filter(|count| *count > 0),
         extensions: extension::ALL.iter().map(|name| (*name).to_owned()).collect(),
         backend: Some(api.agent.backend().to_owned()),
-        version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+        version: Some(crate::VERSION.to_owned()),
     };
     let mut value = serde_json::to_value(capacity).map_err(|error| Failure::from(broken(&error)))?;
     if let Some(members) = value.as_object_mut() {

@@ -5,6 +5,7 @@
 //! a grant. Errors are plain text that says what was tried, on what, and why.
 
 mod answer;
+mod artifacts;
 mod auth;
 mod guest;
 mod host;
@@ -79,12 +80,15 @@ pub fn router(api: Api) -> Router {
         .route("/v1/vm/{id}/snapshots/{sid}", delete(snapshots::remove))
         .route("/v1/vm/{id}/restore", post(snapshots::restore))
         .route("/v1/vm/{id}/fork", post(snapshots::fork))
-        .route("/v1/artifacts/{digest}/pull", post(snapshots::pull))
+        .route("/v1/artifacts/{digest}/pull", post(artifacts::pull))
         .layer(DefaultBodyLimit::max(JSON_MOST));
     let granted = Router::new()
-        .route("/v1/artifacts/{digest}", get(snapshots::artifact))
-        .route("/v1/artifacts/{digest}/manifest", get(snapshots::manifest))
-        .route("/v1/artifacts/{digest}/files/{name}", get(snapshots::file));
+        .route("/v1/artifacts/{digest}", get(artifacts::artifact))
+        .route("/v1/artifacts/{digest}/manifest", get(artifacts::manifest))
+        .route("/v1/artifacts/{digest}/files/{name}", get(artifacts::file))
+        .route("/v1/artifacts/{digest}/chain", get(artifacts::chain))
+        .route("/v1/artifacts/{digest}/chain/{index}/files/{name}", get(artifacts::file_of_chain))
+        .route("/v1/artifacts/{digest}/chain/{index}/packed/{name}", get(artifacts::packed));
     others
         .merge(uploads)
         .fallback(|| async { answer::not_found() })

@@ -35,7 +35,7 @@ impl DataDir {
         if staging.exists() {
             fs::remove_dir_all(&staging).map_err(|error| Error::system("empty", staging.display(), error))?;
         }
-        for part in ["vms", "snapshots", "images", "ended", "staging"] {
+        for part in ["vms", "snapshots", "images", "ended", "staging", "pulls"] {
             new_dir(&root.join(part))?;
         }
         Ok(Self { root, _lock: lock })

@@ -26,6 +26,8 @@ pub(crate) const BASE: &str = "base";
 pub(crate) const KERNEL: &str = "kernel";
 /// The name of the initial file system.
 pub(crate) const INITRD: &str = "initrd";
+/// What the name of a file gets for the file of its ranges: what a difference holds.
+const RANGES: &str = ".map";
 /// The files that VMs and snapshots share with their image: other names of the same bytes.
 pub(crate) const SHARED: [&str; 3] = [BASE, KERNEL, INITRD];
 
@@ -103,6 +105,12 @@ impl SnapshotRecord {
         own.map(|file| file.size).sum()
     }
 
+    /// The file that holds which ranges of the file `name` are part of a difference.
+    #[must_use]
+    pub fn ranges_of(&self, name: &str) -> Option<&FileRecord> {
+        self.file(&format!("{name}{RANGES}"))
+    }
+
     /// One of its files.
     #[must_use]
     pub fn file(&self, name: &str) -> Option<&FileRecord> {
@@ -160,7 +168,24 @@ impl SnapshotStore {
                 Err(error) => tracing::error!(%error, "damaged snapshot record; not used"),
             }
         }
-        Ok(Self { dir, staging, digests, records: Mutex::new(records) })
+        let store = Self { dir, staging, digests, records: Mutex::new(records) };
+        store.remove_forgotten();
+        Ok(store)
+    }
+
+    /// Removes snapshots that were kept for others only, and have no others any more: a crash came between.
+    fn remove_forgotten(&self) {
+        let forgotten: Vec<_> = {
+            let records = self.records();
+            let needed = |id: &SnapshotName| records.values().any(|other| other.parent.as_ref() == Some(id));
+            records.values().filter(|record| record.deleted && !needed(&record.id)).cloned().collect()
+        };
+        for record in forgotten {
+            // With what it was the last to build on.
+            if let Err(error) = self.delete(&record.id) {
+                tracing::error!(%error, "a snapshot that nobody needs cannot be removed");
+            }
+        }
     }
 
     fn records(&self) -> MutexGuard<'_, BTreeMap<SnapshotName, Arc<SnapshotRecord>>> {
@@ -193,16 +218,21 @@ impl SnapshotStore {
             let why = "a snapshot of this name is there";
             return Err(Error::new(ErrorKind::Exists, "keep", format!("snapshot {}", record.id), why));
         }
+        if let Some(parent) = record.parent.as_ref().filter(|parent| !self.records().contains_key(*parent)) {
+            let why = format!("it builds on {parent}, which is gone");
+            return Err(Error::new(ErrorKind::Busy, "keep", format!("snapshot {}", record.id), why));
+        }
         for file in &record.files {
             check_component(&file.name)?;
-            let path = staged.path.join(&file.name);
-            let seal = || -> std::io::Result<()> {
-                use std::os::unix::fs::PermissionsExt;
-                fs::set_permissions(&path, fs::Permissions::from_mode(0o444))?;
-                fs::File::open(&path)?.sync_all()
-            };
-            seal().map_err(|error| Error::system("keep", path.display(), error))?;
         }
+        // All at once: a file system makes what it is asked for at the same time durable in one go.
+        std::thread::scope(|scope| {
+            let seals: Vec<_> =
+                record.files.iter().map(|file| scope.spawn(|| seal(&staged.path.join(&file.name)))).collect();
+            let ended = seals.into_iter().map(|seal| seal.join());
+            let broken = |_| Err(Error::system("keep", staged.path.display(), "the work broke off"));
+            ended.map(|sealed| sealed.unwrap_or_else(broken)).collect::<Result<()>>()
+        })?;
         write_record(&staged.path.join(RECORD), &record)?;
         fs::rename(&staged.path, &target).map_err(|error| Error::system("keep", target.display(), error))?;
         sync_dir(&self.dir)?;
@@ -240,6 +270,21 @@ impl SnapshotStore {
         let records = self.records();
         let matching = records.values().filter(|record| !record.deleted && record.digest() == Some(*digest));
         matching.max_by_key(|record| record.created_at).cloned()
+    }
+
+    /// A snapshot with the same files that builds on `parent`, whatever it is called here, also one that was deleted and is
+    /// kept for others.
+    #[must_use]
+    pub fn same(
+        &self,
+        record: &SnapshotRecord,
+        parent: Option<&SnapshotName>,
+    ) -> Option<Arc<SnapshotRecord>> {
+        let records = self.records();
+        let same = |other: &&Arc<SnapshotRecord>| {
+            other.files == record.files && other.backend == record.backend && other.parent.as_ref() == parent
+        };
+        records.values().find(same).cloned()
     }
 
     /// A snapshot and those that it builds on, the one that builds on none first.
@@ -313,6 +358,16 @@ impl SnapshotStore {
         let records = self.records();
         (records.len(), records.values().map(|record| record.size()).sum())
     }
+}
+
+/// Makes a file read-only and durable.
+fn seal(path: &Path) -> Result<()> {
+    let seal = || -> std::io::Result<()> {
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o444))?;
+        fs::File::open(path)?.sync_all()
+    };
+    seal().map_err(|error| Error::system("keep", path.display(), error))
 }
 
 #[cfg(test)]
@@ -391,6 +446,12 @@ mod tests {
         let ids = |chain: Vec<Arc<SnapshotRecord>>| -> Vec<String> {
             chain.iter().map(|record| record.id.to_string()).collect()
         };
+        let orphan = SnapshotRecord { parent: Some(SnapshotName::new("nowhere").unwrap()), ..(*top).clone() };
+        let orphan = SnapshotRecord { id: SnapshotName::new("orphan").unwrap(), ..orphan };
+        let staged = store.stage(&orphan.id).unwrap();
+        assert_eq!(store.commit(staged, orphan).unwrap_err().kind, ErrorKind::Busy);
+        assert_eq!(store.same(&middle, Some(&base.id)), Some(Arc::clone(&middle)));
+        assert_eq!(store.same(&middle, None), None);
         store.delete(&base.id).unwrap();
         store.delete(&middle.id).unwrap();
         assert_eq!(store.get(&base.id).unwrap_err().kind, ErrorKind::NotFound);

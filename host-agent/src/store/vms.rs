@@ -154,20 +154,25 @@ impl VmStore {
         write_volatile(&path, &bytes)
     }
 
-    /// Every record, and the directories that have none or a damaged one. Blocks the thread.
+    /// Every record, and the directories that have none. Blocks the thread.
     ///
     /// # Errors
-    /// A system error.
+    /// A system error; corrupt when a record cannot be read, is of another version, or of a VM of another name. Then
+    /// nothing is known of that VM, which may run, and nothing must be done to it.
     pub fn load(&self) -> Result<(Vec<VmRecord>, Vec<PathBuf>)> {
         let (mut records, mut strays) = (Vec::new(), Vec::new());
         let entries = fs::read_dir(&self.dir);
         for entry in entries.map_err(|error| Error::system("list", self.dir.display(), error))? {
             let path = entry.map_err(|error| Error::system("list", self.dir.display(), error))?.path();
-            match read_record::<VmRecord>(&path.join(RECORD)) {
-                Ok(Some(record)) if path.file_name() == Some(record.name.as_str().as_ref()) => {
+            match read_record::<VmRecord>(&path.join(RECORD))? {
+                Some(record) if path.file_name() == Some(record.name.as_str().as_ref()) => {
                     records.push(record);
                 }
-                _ => strays.push(path),
+                Some(record) => {
+                    let why = format!("it is the record of {}; move the directory away", record.name);
+                    return Err(Error::new(ErrorKind::Corrupt, "read", path.display(), why));
+                }
+                None => strays.push(path),
             }
         }
         Ok((records, strays))
@@ -218,4 +223,56 @@ pub(super) fn remove_tree(dir: &Path, record: &str) -> Result<()> {
     };
     fs::remove_file(dir.join(record)).or_else(fail)?;
     fs::remove_dir_all(dir).or_else(fail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(name: &str) -> VmRecord {
+        VmRecord {
+            name: VmName::new(name).unwrap(),
+            owner: None,
+            environment_id: String::new(),
+            backend: "qemu".to_owned(),
+            vmm_version: "10".to_owned(),
+            resources: Resources { cpus: 1, ram_mb: 64, storage_gb: 0 },
+            image: "default".to_owned(),
+            machine: Machine::default(),
+            state: VmState::Running,
+            process: None,
+            net: None,
+            published: Vec::new(),
+            created_at: Timestamp::default(),
+            origin: None,
+            memory_base: None,
+        }
+    }
+
+    /// A VM of which a newer version wrote something that this one does not know is not taken for what a crash left.
+    #[test]
+    fn a_record_of_a_newer_version_is_refused_and_what_has_none_is_stray() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = VmStore::new(dir.path().join("vms"), dir.path().join("ended"));
+        new_dir(store.root()).unwrap();
+        store.begin(&record("vm-1")).unwrap();
+        new_dir(&store.root().join("vm-2")).unwrap();
+        let (records, strays) = store.load().unwrap();
+        assert_eq!((records, strays), (vec![record("vm-1")], vec![store.root().join("vm-2")]));
+
+        let path = store.dir(&record("vm-1").name).join(RECORD);
+        let text = fs::read_to_string(&path).unwrap();
+        for (newer, named) in [
+            (text.replacen('{', "{\"balloon_mib\": 8,", 1), "balloon_mib"),
+            (text.replace("\"running\"", "\"hibernating\""), "hibernating"),
+            (text.replace("vm-1", "vm-9"), "vm-9"),
+        ] {
+            fs::write(&path, newer).unwrap();
+            let error = store.load().unwrap_err();
+            assert_eq!(error.kind, ErrorKind::Corrupt);
+            assert!(error.to_string().contains(named), "{error}");
+        }
+        fs::write(&path, text).unwrap();
+        assert_eq!(store.load().unwrap().0.len(), 1);
+    }
 }

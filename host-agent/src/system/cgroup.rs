@@ -19,6 +19,8 @@ pub struct Limits {
     pub tasks: u64,
 }
 
+/// The controllers that limits need.
+const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
 /// The period over which processor time is shared out, in microseconds.
 const PERIOD_US: u64 = 100_000;
 
@@ -87,12 +89,20 @@ impl Cgroups {
             let place = || -> io::Result<()> {
                 fs::create_dir_all(&dir)?;
                 if let Self::V2(root) = self {
+                    let there = controllers(root)?;
+                    let enable: Vec<String> = there.iter().map(|name| format!("+{name}")).collect();
                     for above in [root.clone(), root.join("fuse")] {
-                        fs::write(above.join("cgroup.subtree_control"), "+cpu +memory +pids")?;
+                        if !enable.is_empty() {
+                            fs::write(above.join("cgroup.subtree_control"), enable.join(" "))?;
+                        }
                     }
-                    put("memory.max", limits.memory.to_string())?;
-                    put("cpu.max", format!("{quota} {PERIOD_US}"))?;
-                    put("pids.max", limits.tasks.to_string())?;
+                    for name in there {
+                        match name {
+                            "memory" => put("memory.max", limits.memory.to_string())?,
+                            "cpu" => put("cpu.max", format!("{quota} {PERIOD_US}"))?,
+                            _ => put("pids.max", limits.tasks.to_string())?,
+                        }
+                    }
                 } else if dir.join("memory.limit_in_bytes").exists() {
                     put("memory.limit_in_bytes", limits.memory.to_string())?;
                 } else if dir.join("cpu.cfs_quota_us").exists() {
@@ -141,9 +151,85 @@ impl Cgroups {
     }
 }
 
+/// Of the controllers that limits need, those that a hierarchy of version 2 has: a host that mixes versions has them
+/// elsewhere, and a container may have been given fewer.
+fn controllers(root: &Path) -> io::Result<Vec<&'static str>> {
+    let text = fs::read_to_string(root.join("cgroup.controllers"))?;
+    let has = |name: &&str| text.split_whitespace().any(|word| word == *name);
+    Ok(CONTROLLERS.into_iter().filter(has).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const LIMITS: Limits = Limits { memory: 64 << 20, millicpus: 1500, tasks: 10 };
+
+    /// The kernel's own hierarchy of version 2. Where version 1 has the controllers, as on a host that mixes both, they
+    /// cannot be in it at the same time: limits are tried on a tree of plain files below instead, and here that a process
+    /// is placed, found and let go.
+    #[test]
+    fn a_hierarchy_of_version_2_takes_a_process_and_lets_it_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let mount = |words: &[&str]| std::process::Command::new("mount").args(words).arg(dir.path()).status();
+        if !mount(&["-t", "cgroup2", "none"]).is_ok_and(|status| status.success()) {
+            eprintln!("skipped: this user may not mount a hierarchy of version 2");
+            return;
+        }
+        let tried = std::panic::catch_unwind(|| {
+            let groups = Cgroups::at(dir.path());
+            assert_eq!(groups.as_str(), "v2");
+            let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+            let process = Process::of(i32::try_from(child.id()).unwrap()).unwrap();
+            let name = format!("test2-{}", process.pid);
+            groups.place(&name, &process, LIMITS).unwrap();
+            let of = fs::read_to_string(format!("/proc/{}/cgroup", process.pid)).unwrap();
+            assert!(of.lines().any(|line| line == format!("0::/fuse/{name}")), "{of}");
+            assert!(groups.groups().contains(&name));
+            let group = dir.path().join("fuse").join(&name);
+            let held = controllers(dir.path()).unwrap();
+            println!("controllers of version 2 on this host: {held:?}");
+            for (controller, file, value) in [
+                ("memory", "memory.max", "67108864"),
+                ("cpu", "cpu.max", "150000 100000"),
+                ("pids", "pids.max", "10"),
+            ] {
+                if held.contains(&controller) {
+                    assert_eq!(fs::read_to_string(group.join(file)).unwrap().trim(), value);
+                }
+            }
+            child.kill().unwrap();
+            child.wait().unwrap();
+            groups.remove(&name).unwrap();
+            groups.remove(&name).unwrap();
+            assert!(!group.exists());
+            let _ = fs::remove_dir(dir.path().join("fuse"));
+        });
+        assert!(std::process::Command::new("umount").arg(dir.path()).status().unwrap().success());
+        tried.unwrap();
+    }
+
+    /// The same files as the kernel has, without the kernel: what is written where.
+    #[test]
+    fn limits_of_version_2_are_written_as_the_kernel_reads_them() {
+        let me = Process::of(i32::try_from(std::process::id()).unwrap()).unwrap();
+        for (there, enabled) in
+            [("cpuset cpu io memory pids", "+cpu +memory +pids"), ("cpu memory", "+cpu +memory")]
+        {
+            let dir = tempfile::tempdir().unwrap();
+            fs::write(dir.path().join("cgroup.controllers"), there).unwrap();
+            let groups = Cgroups::at(dir.path());
+            groups.place("vm", &me, LIMITS).unwrap();
+            let read = |file: &str| fs::read_to_string(dir.path().join(file));
+            assert_eq!(read("cgroup.subtree_control").unwrap(), enabled);
+            assert_eq!(read("fuse/cgroup.subtree_control").unwrap(), enabled);
+            assert_eq!(read("fuse/vm/memory.max").unwrap(), "67108864");
+            assert_eq!(read("fuse/vm/cpu.max").unwrap(), "150000 100000");
+            assert_eq!(read("fuse/vm/pids.max").ok(), there.contains("pids").then(|| "10".to_owned()));
+            assert_eq!(read("fuse/vm/cgroup.procs").unwrap(), me.pid.to_string());
+            assert_eq!(groups.groups(), ["vm"]);
+        }
+    }
 
     #[test]
     fn a_process_is_limited_and_its_group_goes() {

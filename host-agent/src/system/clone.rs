@@ -12,6 +12,7 @@ use rustix::{
     io::Errno,
 };
 
+use super::Extents;
 use crate::{Error, Result};
 
 /// Copies `from` to `to`, which must not be there: a new inode, never bytes written into a file that is in use.
@@ -49,11 +50,11 @@ pub fn share_file(from: &Path, to: &Path) -> Result<()> {
     }
 }
 
-/// Writes what `layer` has into `base`, in place; holes of `layer` leave `base` as it is. Blocks the thread.
+/// Writes what `layer` has into `base`, in place: these ranges of it, or all of it but its holes. Blocks the thread.
 ///
 /// # Errors
 /// A system error.
-pub fn overlay_file(layer: &Path, base: &Path) -> Result<()> {
+pub fn overlay_file(layer: &Path, base: &Path, ranges: Option<&Extents>) -> Result<()> {
     let copy = || -> io::Result<()> {
         let source = File::open(layer)?;
         let target = OpenOptions::new().write(true).open(base)?;
@@ -61,7 +62,11 @@ pub fn overlay_file(layer: &Path, base: &Path) -> Result<()> {
         if target.metadata()?.len() < length {
             target.set_len(length)?;
         }
-        Ok(copy_data(&source, &target, length)?)
+        let Some(ranges) = ranges else { return Ok(copy_data(&source, &target, length)?) };
+        for (from, length) in ranges.iter() {
+            copy_range(&source, &target, (from, from), length)?;
+        }
+        Ok(())
     };
     let target = || format!("{} over {}", layer.display(), base.display());
     copy().map_err(|error| Error::system("lay", target(), error))
@@ -78,14 +83,25 @@ fn copy_data(source: &File, target: &File, length: u64) -> Result<(), Errno> {
             Err(error) => return Err(error),
         };
         let end = seek(source, SeekFrom::Hole(data))?;
-        let (mut from, mut to) = (data, data);
-        while from < end {
-            let most = usize::try_from(end - from).unwrap_or(usize::MAX).min(1 << 30);
-            if copy_file_range(source, Some(&mut from), target, Some(&mut to), most)? == 0 {
-                break;
-            }
-        }
+        copy_range(source, target, (data, data), end - data)?;
         at = end;
+    }
+    Ok(())
+}
+
+/// Copies `length` bytes from a place of `source` to one of `target`.
+pub(super) fn copy_range(
+    source: &File,
+    target: &File,
+    (mut from, mut to): (u64, u64),
+    length: u64,
+) -> Result<(), Errno> {
+    let end = from.saturating_add(length);
+    while from < end {
+        let most = usize::try_from(end - from).unwrap_or(usize::MAX).min(1 << 30);
+        if copy_file_range(source, Some(&mut from), target, Some(&mut to), most)? == 0 {
+            break;
+        }
     }
     Ok(())
 }
@@ -118,8 +134,15 @@ mod tests {
         let file = File::create(&layer).unwrap();
         file.set_len(64 * 1024).unwrap();
         file.write_all_at(&[9; 4096], 8192).unwrap();
-        overlay_file(&layer, &base).unwrap();
-        let bytes = fs::read(&base).unwrap();
-        assert_eq!((bytes[8191], bytes[8192], bytes[12287], bytes[12288]), (7, 9, 9, 7));
+        let ranges = Extents::of(&layer).unwrap();
+        let changed = |bytes: Vec<u8>| (bytes[8191], bytes[8192], bytes[12287], bytes[12288]);
+        overlay_file(&layer, &base, None).unwrap();
+        assert_eq!(changed(fs::read(&base).unwrap()), (7, 9, 9, 7));
+        // A copy that lost its holes is still the same layer, by its ranges.
+        let (dense, other) = (dir.path().join("dense"), dir.path().join("other"));
+        fs::write(&dense, fs::read(&layer).unwrap()).unwrap();
+        fs::write(&other, vec![7; 64 * 1024]).unwrap();
+        overlay_file(&dense, &other, Some(&ranges)).unwrap();
+        assert_eq!(changed(fs::read(&other).unwrap()), (7, 9, 9, 7));
     }
 }

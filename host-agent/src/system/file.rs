@@ -7,7 +7,9 @@ use std::{
     path::Path,
 };
 
+use fuse_orchestrator::store::lost_field;
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
 
 use crate::{Error, ErrorKind, Result};
 
@@ -110,11 +112,24 @@ pub fn read_bounded(path: &Path, most: u64) -> Result<Option<Vec<u8>>> {
 /// Reads a record; none when there is no such file.
 ///
 /// # Errors
-/// A system error; corrupt when it is not what [`write_record`] wrote.
-pub fn read_record<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+/// A system error; corrupt when it is not what [`write_record`] wrote, also when it says something that this version
+/// does not know, which would be lost when it is written again.
+pub fn read_record<T: Serialize + DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     let Some(bytes) = read_bounded(path, RECORD_MOST)? else { return Ok(None) };
-    let record = serde_json::from_slice(&bytes);
-    record.map(Some).map_err(|error| Error::new(ErrorKind::Corrupt, "read", path.display(), error))
+    let refuse = |what: String| {
+        let why = format!("{what}; if a newer version of Fuse wrote it, start that version");
+        Error::new(ErrorKind::Corrupt, "read", path.display(), why)
+    };
+    let parse = || {
+        let stored: Value = serde_json::from_slice(&bytes)?;
+        let record = T::deserialize(&stored)?;
+        let known = serde_json::to_value(&record)?;
+        Ok((record, lost_field(&stored, &known)))
+    };
+    match parse().map_err(|error: serde_json::Error| refuse(error.to_string()))? {
+        (record, None) => Ok(Some(record)),
+        (_, Some(field)) => Err(refuse(format!("this version does not know its field `{field}`"))),
+    }
 }
 
 #[cfg(test)]

@@ -7,32 +7,17 @@ use std::{
     time::Duration,
 };
 
-use fuse_orchestrator::{
-    model::{CertificatePin, Timestamp},
-    provider::remote::peer_tls,
-};
-use reqwest::{StatusCode, Url, header, redirect};
+use fuse_orchestrator::model::{CertificatePin, Timestamp};
 use serde::{Deserialize, Serialize};
-use tokio::io::AsyncWriteExt;
 
-use super::GRANT_HEADER;
+use super::{partial::Partial, peer::Peer};
 use crate::{
     Error, ErrorKind, Result,
     agent::HostAgent,
-    store::{FileRecord, Sha256Hex, SnapshotName, SnapshotRecord, digest_file, new_dir},
-    system::{blocking, share_file},
+    store::{FileRecord, Sha256Hex, SnapshotName, SnapshotRecord, digest_file},
+    system::{Extents, blocking, share_file},
 };
 
-/// The header that names the digest of the bytes of an answer.
-pub const DIGEST_HEADER: &str = "x-fuse-artifact-digest";
-/// The most bytes of a manifest.
-const MANIFEST_MOST: usize = 1024 * 1024;
-/// The most files of a snapshot.
-const FILES_MOST: usize = 16;
-/// The most bytes of one file of a snapshot: 64 GiB.
-const FILE_MOST: u64 = 64 << 30;
-/// How long a peer may send nothing.
-const SILENCE: Duration = Duration::from_secs(60);
 /// How long a whole pull may take.
 const LONGEST: Duration = Duration::from_secs(1800);
 
@@ -93,16 +78,6 @@ impl Drop for Turn<'_> {
     }
 }
 
-/// A host that has a snapshot.
-struct Peer {
-    http: reqwest::Client,
-    base: Url,
-    grant: String,
-    digest: Sha256Hex,
-    /// Its name of the snapshot, where that was told.
-    snapshot: Option<String>,
-}
-
 impl Puller {
     /// Fetches into the store of `agent`.
     #[must_use]
@@ -126,8 +101,8 @@ impl Puller {
         let record = match self.here(&digest, &request)? {
             Some(here) => here,
             None => {
-                let peer = Peer::new(&request, digest)?;
-                let work = self.fetch(&peer, request.snapshot_id.as_deref());
+                let mut peer = Peer::new(&request, digest)?;
+                let work = self.fetch(&mut peer, request.snapshot_id.as_deref());
                 let fetched = tokio::time::timeout(LONGEST, work).await;
                 let late =
                     |_| fail(ErrorKind::System, format!("it took longer than {} s", LONGEST.as_secs()));
@@ -155,47 +130,50 @@ impl Puller {
         Ok(named.filter(|record| record.digest() == Some(*digest)))
     }
 
-    async fn fetch(&self, peer: &Peer, id: Option<&str>) -> Result<Arc<SnapshotRecord>> {
-        let record = peer.manifest().await?;
+    async fn fetch(&self, peer: &mut Peer, id: Option<&str>) -> Result<Arc<SnapshotRecord>> {
+        let chain = peer.chain().await?;
         let ours = self.agent.backend();
-        if record.backend != ours {
-            return Err(peer.error(
-                ErrorKind::Invalid,
-                format!("it is of {}, and this host runs {ours}", record.backend),
-            ));
+        if let Some(other) = chain.iter().find(|record| record.backend != ours) {
+            let why = format!("it is of {}, and this host runs {ours}", other.backend);
+            return Err(peer.error(ErrorKind::Invalid, why));
         }
-        if record.parent.is_some() {
-            let why = "it holds a difference to another snapshot alone; take a full one to move";
-            return Err(peer.error(ErrorKind::Unsupported, why.to_owned()));
-        }
-        let digest = peer.digest.to_string();
         let name = match id {
             Some(id) => SnapshotName::new(id)?,
-            None => SnapshotName::new(&format!("art-{}", digest.get(..32).unwrap_or_default()))?,
+            None => art_name(&peer.digest)?,
         };
-        // Kept between attempts: a pull that broke off goes on.
-        let dir = self.agent.staging().join(format!("pull-{digest}"));
-        new_dir(&dir)?;
-        for file in &record.files {
-            self.fetch_file(peer, &dir, file).await?;
-        }
-        let (agent, record) = (self.agent.clone(), SnapshotRecord { id: name, deleted: false, ..record });
-        blocking("keep a snapshot", move || {
-            let staged = agent.snapshots().stage(&record.id)?;
-            for file in &record.files {
-                let (from, to) = (dir.join(&file.name), staged.path().join(&file.name));
-                std::fs::rename(&from, &to).map_err(|error| Error::system("keep", from.display(), error))?;
+        let (pulls, digest, all) = (self.agent.pulls(), peer.digest, chain.clone());
+        let partial = blocking("take up a pull", move || Partial::open(&pulls, &digest, &all)).await?;
+        let here = self.known(&chain);
+        for (index, record) in chain.iter().enumerate().skip(here.len()) {
+            let partial = partial.clone();
+            let dir = blocking("take up a pull", move || partial.layer(index)).await?;
+            // What says which ranges there are comes before what has them.
+            let mut files: Vec<&FileRecord> = record.files.iter().collect();
+            files.sort_by_key(|file| record.ranges_of(&file.name).is_some());
+            for file in files {
+                self.fetch_file(peer, &Layer { dir: &dir, index, record }, file).await?;
             }
-            let kept = agent.snapshots().commit(staged, record)?;
-            let _ = std::fs::remove_dir_all(dir);
-            Ok(kept)
-        })
-        .await
+        }
+        let agent = self.agent.clone();
+        blocking("keep a snapshot", move || keep(&agent, partial, chain, here, name)).await
+    }
+
+    /// Of a chain, the ones that are here already, under the names that they have here.
+    fn known(&self, chain: &[SnapshotRecord]) -> Vec<SnapshotName> {
+        let mut here = Vec::new();
+        // The last one is asked for by its own name.
+        for record in chain.iter().take(chain.len().saturating_sub(1)) {
+            match self.agent.snapshots().same(record, here.last()) {
+                Some(same) => here.push(same.id.clone()),
+                None => break,
+            }
+        }
+        here
     }
 
     /// Gets one file whole and checked, from what is here or from the peer.
-    async fn fetch_file(&self, peer: &Peer, dir: &Path, file: &FileRecord) -> Result<()> {
-        let path = dir.join(&file.name);
+    async fn fetch_file(&self, peer: &Peer, layer: &Layer<'_>, file: &FileRecord) -> Result<()> {
+        let path = layer.dir.join(&file.name);
         if let Some(same) = self.same_file(file) {
             let target = path.clone();
             return blocking("share a file", move || {
@@ -206,7 +184,7 @@ impl Puller {
         }
         // The second time from the beginning: what an attempt before left may be what is wrong.
         for attempt in 0..2 {
-            peer.download(file, &path).await?;
+            layer.download(peer, file).await?;
             let check = path.clone();
             let (size, found) = blocking("check a file", move || digest_file(&check)).await?;
             if size == file.size && found == file.sha256 {
@@ -237,113 +215,76 @@ impl Puller {
     }
 }
 
-impl Peer {
-    fn new(request: &PullRequest, digest: Sha256Hex) -> Result<Self> {
-        let bad = |why: String| Error::invalid("pull from", format!("{:?}", request.peer_url), why);
-        let base = Url::parse(&request.peer_url).map_err(|error| bad(error.to_string()))?;
-        if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() {
-            return Err(bad("it is no http or https URL".to_owned()));
-        }
-        let tls = peer_tls(&base, request.peer_certificate_sha256).map_err(bad)?;
-        let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            .redirect(redirect::Policy::none())
-            .connect_timeout(Duration::from_secs(10))
-            .read_timeout(SILENCE)
-            .no_proxy()
-            .build()
-            .map_err(|error| bad(error.to_string()))?;
-        Ok(Self {
-            http,
-            base,
-            grant: request.grant.clone(),
-            digest,
-            snapshot: request.peer_snapshot_id.clone(),
-        })
-    }
+/// One snapshot of a chain that is being fetched.
+struct Layer<'a> {
+    dir: &'a Path,
+    index: usize,
+    record: &'a SnapshotRecord,
+}
 
-    fn error(&self, kind: ErrorKind, why: String) -> Error {
-        Error::new(kind, "pull", format!("artifact {} from {}", self.digest, self.base), why)
-    }
-
-    async fn get(&self, tail: &[&str], from: u64) -> Result<reqwest::Response> {
-        let lost = |error: reqwest::Error| self.error(ErrorKind::System, error.without_url().to_string());
-        let mut url = self.base.clone();
-        let digest = self.digest.to_string();
-        url.path_segments_mut()
-            .map_err(|()| self.error(ErrorKind::Invalid, "it is no http or https URL".to_owned()))?
-            .pop_if_empty()
-            .extend(["v1", "artifacts", &digest])
-            .extend(tail);
-        if let Some(snapshot) = &self.snapshot {
-            url.query_pairs_mut().append_pair("snapshot", snapshot);
-        }
-        let mut request = self.http.get(url).header(GRANT_HEADER, &self.grant);
-        if from > 0 {
-            request = request.header(header::RANGE, format!("bytes={from}-"));
-        }
-        let response = request.send().await.map_err(lost)?;
-        let status = response.status();
-        let wanted = if from > 0 { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
-        if status == wanted {
-            return Ok(response);
-        }
-        let kind = if status == StatusCode::NOT_FOUND { ErrorKind::NotFound } else { ErrorKind::System };
-        Err(self.error(kind, format!("{}: the peer answers {status}", tail.join("/"))))
-    }
-
-    async fn manifest(&self) -> Result<SnapshotRecord> {
-        let mut response = self.get(&["manifest"], 0).await?;
-        let mut bytes = Vec::new();
-        while let Some(piece) = response
-            .chunk()
-            .await
-            .map_err(|error| self.error(ErrorKind::System, error.without_url().to_string()))?
-        {
-            bytes.extend_from_slice(&piece);
-            if bytes.len() > MANIFEST_MOST {
-                return Err(self.error(ErrorKind::TooLarge, "the manifest is too long".to_owned()));
-            }
-        }
-        let record: SnapshotRecord = serde_json::from_slice(&bytes)
-            .map_err(|_| self.error(ErrorKind::Invalid, "the manifest is not one".to_owned()))?;
-        let mut names = BTreeSet::new();
-        for file in &record.files {
-            crate::store::check_component(&file.name)?;
-            if !names.insert(&file.name) || file.size > FILE_MOST || file.name.ends_with(".json") {
-                return Err(
-                    self.error(ErrorKind::Invalid, format!("the manifest names {:?} wrongly", file.name))
-                );
-            }
-        }
-        if record.files.len() > FILES_MOST || record.digest() != Some(self.digest) {
-            return Err(self.error(ErrorKind::Invalid, "the manifest is of something else".to_owned()));
-        }
-        Ok(record)
-    }
-
-    /// Downloads a file, from where what is there of it ends.
-    async fn download(&self, file: &FileRecord, path: &Path) -> Result<()> {
-        let fail = |error: std::io::Error| Error::system("write", path.display(), error);
-        let mut options = tokio::fs::OpenOptions::new();
-        let mut target = options.create(true).append(true).open(path).await.map_err(fail)?;
-        let mut have = target.metadata().await.map_err(fail)?.len();
-        if have >= file.size {
+impl Layer<'_> {
+    /// Downloads a file; of a difference only the ranges that it has.
+    async fn download(&self, peer: &Peer, file: &FileRecord) -> Result<()> {
+        let path = self.dir.join(&file.name);
+        let index = self.index.to_string();
+        let Some(map) = self.record.ranges_of(&file.name) else {
+            let tail = ["chain", &index, "files", &file.name];
+            let tail = if peer.is_single { &tail[2..] } else { &tail[..] };
+            return peer.download(tail, file.size, &path).await;
+        };
+        if path.exists() {
             return Ok(());
         }
-        let mut response = self.get(&["files", &file.name], have).await?;
-        loop {
-            let piece = response.chunk().await;
-            let piece =
-                piece.map_err(|error| self.error(ErrorKind::System, error.without_url().to_string()))?;
-            let Some(piece) = piece else { break };
-            have += piece.len() as u64;
-            if have > file.size {
-                let why = format!("{}: the peer sends more than its {} bytes", file.name, file.size);
-                return Err(self.error(ErrorKind::Corrupt, why));
-            }
-            target.write_all(&piece).await.map_err(fail)?;
-        }
-        target.sync_all().await.map_err(fail)
+        let packed = self.dir.join(format!("{}.packed", file.name));
+        let (map, size) = (self.dir.join(&map.name), file.size);
+        let ranges = blocking("read ranges", move || Extents::read(&map, size)).await?;
+        peer.download(&["chain", &index, "packed", &file.name], ranges.total(), &packed).await?;
+        blocking("unpack", move || {
+            ranges.unpack(&packed, &path, size)?;
+            std::fs::remove_file(&packed).map_err(|error| Error::system("remove", packed.display(), error))
+        })
+        .await
     }
+}
+
+/// Keeps a chain whose files are all there and checked, the first one first. What the last one builds on is kept for it
+/// alone: it goes when the last one does.
+fn keep(
+    agent: &HostAgent,
+    partial: Partial,
+    chain: Vec<SnapshotRecord>,
+    here: Vec<SnapshotName>,
+    name: SnapshotName,
+) -> Result<Arc<SnapshotRecord>> {
+    let (fetched, last) = (here.len(), chain.len().saturating_sub(1));
+    let mut parent = here.last().cloned();
+    let mut kept = None;
+    for (index, record) in chain.into_iter().enumerate().skip(fetched) {
+        let id = if index == last { name.clone() } else { layer_name(&record, parent.as_ref())? };
+        let record = SnapshotRecord { id, parent: parent.take(), deleted: index != last, ..record };
+        let staged = agent.snapshots().stage(&record.id)?;
+        let dir = partial.layer(index)?;
+        for file in &record.files {
+            let (from, to) = (dir.join(&file.name), staged.path().join(&file.name));
+            std::fs::rename(&from, &to).map_err(|error| Error::system("keep", from.display(), error))?;
+        }
+        let record = agent.snapshots().commit(staged, record)?;
+        parent = Some(record.id.clone());
+        kept = Some(record);
+    }
+    partial.done();
+    kept.ok_or_else(|| Error::invalid("keep", format!("snapshot {name}"), "its chain is empty"))
+}
+
+/// What a snapshot is called that was asked for by its digest alone.
+fn art_name(digest: &Sha256Hex) -> Result<SnapshotName> {
+    SnapshotName::new(&format!("art-{}", digest.to_string().get(..32).unwrap_or_default()))
+}
+
+/// What a snapshot is called that another builds on: made of its files and of what it builds on itself.
+fn layer_name(record: &SnapshotRecord, parent: Option<&SnapshotName>) -> Result<SnapshotName> {
+    let digests: Vec<String> =
+        record.files.iter().map(|file| format!("{}={}", file.name, file.sha256)).collect();
+    let text = format!("{} on {}", digests.join(" "), parent.map(ToString::to_string).unwrap_or_default());
+    art_name(&Sha256Hex::of(text.as_bytes()))
 }

@@ -70,6 +70,20 @@ pub(crate) fn bare_guest() -> &'static Path {
     })
 }
 
+/// A static program that joins its input and output to a vsock port.
+pub(crate) fn vsock_cat() -> PathBuf {
+    let dir = tempfile::tempdir().unwrap().keep();
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guest/vsock-cat.c");
+    let built = Command::new("cc")
+        .args(["-O1", "-static", "-o"])
+        .arg(dir.join("vsock-cat"))
+        .arg(source)
+        .output()
+        .unwrap();
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    dir.join("vsock-cat")
+}
+
 /// Says why a test did not run. A run that must not skip (FUSE_TEST_STRICT=1) fails instead.
 pub(crate) fn skip(test: &str, why: &str) {
     assert!(std::env::var_os("FUSE_TEST_STRICT").is_none(), "{test} was skipped: {why}");

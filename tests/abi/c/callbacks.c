@@ -1,4 +1,5 @@
-/* Rule 5: callbacks that fail, re-enter, close; finalizers; the sink; buffers that are checked. */
+/* Rule 5: callbacks that fail, re-enter, close; finalizers; the sink; buffers that are checked. Requirement
+ * FLIGHT-06. */
 #include "check.h"
 
 static fuse_runtime_t *runtime;

@@ -52,6 +52,50 @@ static void prepare(void) {
     IS(FUSE_OK, fuse_orchestrator_in_memory(&orchestrator, NULL, 0));
 }
 
+/* Handles of each kind that were closed. */
+static struct {
+    fuse_runtime_t *runtime;
+    fuse_app_t *app;
+    fuse_poster_t *poster;
+    fuse_orchestrator_t *orchestrator;
+    fuse_stream_t *stream;
+    fuse_attach_t *attach;
+} closed;
+
+static void nobody(void *user, fuse_status_t status, const char *text, size_t length) {
+    (void)user;
+    (void)status;
+    (void)text;
+    (void)length;
+}
+
+static void nothing(void *user, fuse_status_t status, const uint8_t *bytes, size_t length, int32_t exit_code) {
+    (void)user;
+    (void)status;
+    (void)bytes;
+    (void)length;
+    (void)exit_code;
+}
+
+static void prepare_closed(void) {
+    static const char json[] = "{\"application\": {\"name\": \"b\"}, \"modules\": []}";
+    char id[] = "fuse-closed";
+    IS(FUSE_OK, fuse_runtime_new(NULL, NULL, &closed.runtime, NULL, 0));
+    IS(FUSE_OK, fuse_runtime_poster(closed.runtime, &closed.poster));
+    IS(FUSE_OK, fuse_app_from_json(json, strlen(json), &closed.app, NULL, 0));
+    IS(FUSE_OK, fuse_orchestrator_in_memory(&closed.orchestrator, NULL, 0));
+    IS(FUSE_OK, fuse_orchestrator_provision(closed.orchestrator, "{\"task_id\":\"closed\"}", NULL, NULL));
+    IS(FUSE_OK, fuse_orchestrator_wait_running(closed.orchestrator, id, 60000, NULL));
+    IS(FUSE_OK, fuse_orchestrator_attach(closed.orchestrator, id, NULL, nothing, NULL, NULL, &closed.attach, NULL));
+    IS(FUSE_OK, fuse_orchestrator_events(closed.orchestrator, NULL, nobody, NULL, NULL, &closed.stream, NULL));
+    IS(FUSE_OK, fuse_attach_close(closed.attach));
+    IS(FUSE_OK, fuse_stream_close(closed.stream));
+    IS(FUSE_OK, fuse_orchestrator_close(closed.orchestrator));
+    IS(FUSE_OK, fuse_app_close(closed.app));
+    IS(FUSE_OK, fuse_poster_close(closed.poster));
+    IS(FUSE_OK, fuse_runtime_close(closed.runtime));
+}
+
 static void finish(void) {
     IS(FUSE_OK, fuse_orchestrator_close(orchestrator));
     IS(FUSE_OK, fuse_poster_close(poster));
@@ -67,6 +111,15 @@ static void all(const char *function, int wanted, fuse_status_t status) {
     calls++;
     if (wanted == REFUSED ? status != FUSE_ERR_INVALID_ARG : status != wanted) {
         fprintf(stderr, "%s with NULLs: %s\n", function, fuse_status_name(status));
+        exit(1);
+    }
+}
+
+/* One handle is closed or of another kind. */
+static void bad(const char *function, const char *handle, fuse_status_t status) {
+    calls++;
+    if (status != FUSE_ERR_INVALID_ARG) {
+        fprintf(stderr, "%s with %s: %s\n", function, handle, fuse_status_name(status));
         exit(1);
     }
 }

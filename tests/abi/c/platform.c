@@ -1,4 +1,4 @@
-/* The platform table: a clock, and a quota timer of the host's on a thread. */
+/* The platform table: a clock, and a quota timer of the host's on a thread. Requirement FLIGHT-05. */
 #define _POSIX_C_SOURCE 200809L
 #include "check.h"
 

@@ -1,4 +1,4 @@
-/* Rule 14: posts from threads and from a signal handler, while the runtime steps. */
+/* Rule 14: posts from threads and from a signal handler, while the runtime steps. Requirement FLIGHT-04. */
 #define _POSIX_C_SOURCE 200809L
 #include "check.h"
 

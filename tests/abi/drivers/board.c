@@ -67,11 +67,8 @@ static void cancel(void *user) {
     set(0);
 }
 
-static void give_arena(void) {
-    static int is_given;
+void flight_begin(void) {
     fuse_arena_t arena = FUSE_ARENA_INIT;
-    if (is_given) return;
-    is_given = 1;
     arena.memory = mmap(NULL, ARENA_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     arena.length = ARENA_BYTES;
     arena.panic = panicked;
@@ -79,7 +76,6 @@ static void give_arena(void) {
 }
 
 void flight_platform(fuse_platform_t *platform, int quota_timer) {
-    give_arena();
 #ifndef NO_NATIVE_CODE
     platform->code_publish = publish;
     platform->code_unpublish = unpublish;

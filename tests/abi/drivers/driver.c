@@ -419,6 +419,9 @@ int main(void) {
     char *line = NULL;
     size_t capacity = 0;
     ssize_t length;
+#ifdef FLIGHT
+    flight_begin();
+#endif
     while ((length = getline(&line, &capacity, stdin)) > 0) {
         line[length - 1] = 0;
         words = line;

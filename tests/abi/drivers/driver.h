@@ -52,8 +52,9 @@ int driver_fetch(const char *binary, const uint8_t **out, size_t *out_length);
 
 /* ---- Given by board.c, with the flight library ---- */
 
-/* Gives the library its arena, the first time, and fills in what a machine without an operating system gives: pages that can
- * be made executable, and a quota timer. */
+/* Gives the library its arena; before any other call. */
+void flight_begin(void);
+/* Fills in what a machine without an operating system gives: pages that can be made executable, and a quota timer. */
 void flight_platform(fuse_platform_t *platform, int quota_timer);
 
 /* ---- Given by calls_c.c and calls_cpp.cpp. Failures leave their text in `error`. ---- */

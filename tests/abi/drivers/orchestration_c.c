@@ -91,6 +91,7 @@ static struct outcome about_fleet(const struct call *c) {
     if (!strcmp(c->name, "newest_event")) {
         uint64_t newest = 0;
         char digits[24];
+        if (c->later) return later(fuse_orchestrator_newest_event_async(fuse, done, &told), &told);
         status = fuse_orchestrator_newest_event(fuse, &newest);
         if (status != FUSE_OK) return last_error(status);
         snprintf(digits, sizeof digits, "%" PRIu64, newest);

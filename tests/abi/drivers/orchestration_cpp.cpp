@@ -66,7 +66,7 @@ const std::map<text, forms> calls = {
                           if (!newest.ok()) return {newest.status(), newest.message()};
                           return std::to_string(newest.value());
                       },
-                      nullptr}},
+                      [](const char *const *, fuse::completion d) { return plane->newest_event_async(std::move(d)); }}},
 };
 
 } // namespace
@@ -92,7 +92,7 @@ outcome call_make(const call *c) {
     const auto found = calls.find(c->name);
     if (found == calls.end()) driver_die(c->name);
     const forms &call = found->second;
-    if (!c->later || !call.later) return outcome_of(call.now(c->args));
+    if (!c->later) return outcome_of(call.now(c->args));
     outcome told = {FUSE_OK, nullptr};
     const accepted begun = call.later(c->args, [&told](fuse_status_t status, std::string_view answer) {
         told = {status, copy(text(answer))};

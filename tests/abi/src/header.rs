@@ -39,6 +39,12 @@ pub fn path() -> PathBuf {
     repository().join("include/fuse.h")
 }
 
+/// Where the header of the flight library is, which is written by hand.
+#[must_use]
+pub fn flight_path() -> PathBuf {
+    repository().join("include/fuse_flight.h")
+}
+
 /// The header, made anew.
 ///
 /// # Errors
@@ -92,14 +98,8 @@ pub fn functions(header: &str) -> Vec<Function> {
     let mut comment = String::new();
     let mut lines = header.lines().peekable();
     while let Some(line) = lines.next() {
-        if line == "/**" {
-            comment = lines
-                .by_ref()
-                .take_while(|line| *line != " */")
-                .map(|line| format!("{}\n", line.trim_start_matches(" *").trim_start()))
-                .collect::<String>()
-                .trim()
-                .to_owned();
+        if line.starts_with("/*") {
+            comment = comment_of(line, &mut lines);
             continue;
         }
         let is_function = !line.starts_with([' ', '#', '/', '}', '{']) && !line.starts_with("typedef");
@@ -114,6 +114,20 @@ pub fn functions(header: &str) -> Vec<Function> {
         found.extend(function(&whole, &comment));
     }
     found
+}
+
+/// The text of a comment that begins in this line.
+fn comment_of<'a>(first: &'a str, lines: &mut impl Iterator<Item = &'a str>) -> String {
+    let mut text = String::new();
+    let mut line = Some(first);
+    while let Some(part) = line {
+        let (inside, is_last) = part.split_once("*/").map_or((part, false), |(inside, _)| (inside, true));
+        let inside = inside.trim_start_matches("/*").trim_start_matches([' ', '*']);
+        text.push_str(inside.trim_end());
+        text.push('\n');
+        line = if is_last { None } else { lines.next() };
+    }
+    text.trim().to_owned()
 }
 
 fn function(line: &str, comment: &str) -> Option<Function> {
@@ -133,22 +147,28 @@ fn split_type(text: &str) -> (String, String) {
     (text[..at].trim().to_owned(), text[at..].to_owned())
 }
 
-/// The page with the table of all functions.
+/// The page with the table of all functions: those of `fuse.h`, and those of `fuse_flight.h`.
 #[must_use]
-pub fn table(functions: &[Function]) -> String {
+pub fn table(functions: &[Function], flight: &[Function]) -> String {
+    const HEAD: &str = "| Function | ISR-safe | allocates | blocks | thread-safe |\n|---|---|---|---|---|\n";
     let mut page = String::from(
         "# Functions of libfuse: where they may be called\n\n\
-         Generated from `include/fuse.h` by `FUSE_BLESS=1 cargo test --workspace --test abi`; do not edit. What a function\n\
-         does, takes and returns is in the header.\n\n\
+         Generated from `include/fuse.h` and `include/fuse_flight.h` by `FUSE_BLESS=1 cargo test --workspace --test abi`; do\n\
+         not edit. What a function does, takes and returns is in the headers.\n\n\
          - **ISR-safe**: from an interrupt handler or a signal handler.\n\
          - **allocates**: after modules were loaded and started; \"on failure\": only when the call does not succeed.\n\
          - **blocks**: waits for something other than the work itself: a file, the network, another thread.\n\
-         - **thread-safe**: from several threads at once on the same handle.\n\n\
-         | Function | ISR-safe | allocates | blocks | thread-safe |\n|---|---|---|---|---|\n",
+         - **thread-safe**: from several threads at once on the same handle.\n\n",
     );
-    for function in functions {
-        let [isr, allocates, blocks, threads] = function.context().unwrap_or_default();
-        page.push_str(&format!("| `{}` | {isr} | {allocates} | {blocks} | {threads} |\n", function.name));
-    }
+    page.push_str(HEAD);
+    page.extend(functions.iter().map(row));
+    page.push_str("\n## The flight library, beside these\n\n");
+    page.push_str(HEAD);
+    page.extend(flight.iter().map(row));
     page
+}
+
+fn row(function: &Function) -> String {
+    let [isr, allocates, blocks, threads] = function.context().unwrap_or_default();
+    format!("| `{}` | {isr} | {allocates} | {blocks} | {threads} |\n", function.name)
 }

@@ -48,9 +48,12 @@ fn needs(scenario: &Scenario) -> Option<&'static str> {
     if scenario.steps.iter().any(|step| reads_json(&step.action)) {
         return Some("is about JSON, which the flight library does not read");
     }
-    // `(module` and `\0asm`.
+    // Text and WebAssembly as they are, and artifacts for something else that have the module in them.
     let is_source = |hex: &String| ["286d6f64756c65", "0061736d"].iter().any(|begin| hex.starts_with(begin));
-    let compiles = scenario.modules.values().filter_map(|module| module.hex.as_ref()).any(is_source);
+    let compiles = scenario.modules.values().any(|module| {
+        let is_for_another = module.compile.target.is_some() || module.compile.metering.is_some();
+        module.hex.as_ref().is_some_and(is_source) || (is_for_another && module.compile.portable)
+    });
     (compiles && scenario.compile_on_load)
         .then_some("compiles when it loads, and the flight library has no compiler")
 }

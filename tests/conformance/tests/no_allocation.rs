@@ -1,5 +1,5 @@
 //! After a module is loaded and started, steps, ticks and posts allocate nothing: a million of them under an
-//! allocator that counts.
+//! allocator that counts. Requirement FLIGHT-01.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 use std::alloc::{GlobalAlloc, Layout, System};

@@ -4,7 +4,7 @@ use clap::Args;
 use fuse_orchestrator::Delivery;
 use fuse_orchestrator::model::{EnvironmentId, EnvironmentState, Subject};
 
-use crate::fleet::{Session, event};
+use crate::fleet::{Session, event, interrupt::Interrupt};
 use crate::outcome::{Outcome, Verdict};
 
 /// Show what happens to an environment, until it has ended
@@ -29,36 +29,27 @@ impl Follow {
         // Taken before the look, so that nothing is missed in between; then told from the beginning.
         session.fuse.get(&self.id).await?;
         let mut events = session.fuse.events_about(Subject::Environment(self.id.clone()), 0);
-        let mut verdict = None;
+        let mut interrupt = Interrupt::listen();
         loop {
-            if let Some(verdict) = verdict
-                && let None = events.try_next().await?
-            {
-                return Ok(verdict);
-            }
             let delivery = tokio::select! {
                 delivery = events.next() => delivery?,
-                _ = tokio::signal::ctrl_c() => return Ok(Verdict::Fine),
+                () = interrupt.wait() => return Ok(Verdict::Fine),
             };
             let Some(delivery) = delivery else { return Ok(Verdict::Fine) };
             event::show(session.format, &delivery, events.position());
             let Delivery::Event(event) = &delivery else { continue };
             let Some(state) = event.state else { continue };
-            // A task id that is used again begins anew.
-            verdict = match state {
-                state if Some(state) == until => Some(Verdict::Fine),
-                EnvironmentState::Destroyed => Some(Verdict::Fine),
-                EnvironmentState::Failed => Some(Verdict::Problems),
-                _ => None,
-            };
             if Some(state) == until {
                 return Ok(Verdict::Fine);
             }
-            if verdict.is_some() && session.fuse.get(&self.id).await.map_or(true, |now| now.state.is_ended())
-            {
-                return Ok(verdict.unwrap_or(Verdict::Fine));
+            // A task id that is used again begins anew: then the end that is told is a former one.
+            let has_ended =
+                async || session.fuse.get(&self.id).await.map_or(true, |now| now.state.is_ended());
+            match state {
+                EnvironmentState::Destroyed if has_ended().await => return Ok(Verdict::Fine),
+                EnvironmentState::Failed if has_ended().await => return Ok(Verdict::Problems),
+                _ => {}
             }
-            verdict = None;
         }
     }
 }

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use fuse_orchestrator::model::EnvironmentId;
 use fuse_orchestrator::provider::LogSource;
 
-use crate::fleet::{Session, format};
+use crate::fleet::{Session, format, interrupt::Interrupt};
 use crate::outcome::{Outcome, Verdict};
 use crate::output;
 
@@ -51,10 +51,11 @@ impl Logs {
             return Ok(Verdict::Fine);
         }
         let mut log = session.fuse.follow_logs(&self.id, source).await?;
+        let mut interrupt = Interrupt::listen();
         loop {
             let piece = tokio::select! {
                 piece = log.next() => piece?,
-                _ = tokio::signal::ctrl_c() => None,
+                () = interrupt.wait() => None,
             };
             let Some(piece) = piece else { return Ok(Verdict::Fine) };
             if session.format.is_table() {

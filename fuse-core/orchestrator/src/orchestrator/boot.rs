@@ -235,8 +235,19 @@ impl Boot {
             Ok(facts) => facts,
         };
         self.made = Made::Yes;
-        self.timings.note(Phase::Create, micros(started.elapsed()));
+        self.note_phase(Phase::Create, started);
         Ok(facts)
+    }
+
+    /// Notes how long a phase took. Who looks sees it at once; it is durable with the end of the boot.
+    fn note_phase(&mut self, phase: Phase, started: Instant) {
+        self.timings.note(phase, micros(started.elapsed()));
+        let (vm, timings) = (self.environment.vm.clone(), self.timings);
+        self.inner.fleet().touch_environment(&self.environment.id, |current| {
+            if current.vm == vm && current.state == EnvironmentState::Provisioning {
+                current.timings = timings;
+            }
+        });
     }
 
     /// What the VM begins with; a snapshot of another host is brought here first.
@@ -264,11 +275,11 @@ impl Boot {
         };
         let started = Instant::now();
         self.upload(provider, files).await?;
-        self.timings.note(Phase::Upload, micros(started.elapsed()));
+        self.note_phase(Phase::Upload, started);
         if !is_fork && !self.environment.startup_script.is_empty() {
             let started = Instant::now();
             self.run_script(&**provider, vault).await?;
-            self.timings.note(Phase::StartScript, micros(started.elapsed()));
+            self.note_phase(Phase::StartScript, started);
         }
         if !is_fork {
             self.run_services(&**provider).await?;
@@ -279,7 +290,7 @@ impl Boot {
         let limit = self.inner.config.timeouts.agent;
         let call = provider.start_agent(vm, &start);
         let endpoints = self.inner.call(host, Verb::StartAgent, vm.as_str(), limit, call).await?;
-        self.timings.note(Phase::Agent, micros(started.elapsed()));
+        self.note_phase(Phase::Agent, started);
         let mut warnings = Vec::new();
         if self.environment.agent.command.is_some() && !provider.starts_workloads().await {
             warnings.push(

@@ -224,6 +224,9 @@ impl ControlPlane {
         Self::builder().default_host(stub).open().await
     }
 
+    /// The name of the lease on the store that whoever acts holds.
+    pub const LEASE: &str = LEASE;
+
     /// Who we are to hosts: the tag of our VMs.
     #[must_use]
     pub fn owner(&self) -> &OwnerId {

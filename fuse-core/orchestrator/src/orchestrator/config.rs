@@ -23,6 +23,8 @@ pub struct Timeouts {
     pub agent: Duration,
     /// A snapshot or a restore. 10 min.
     pub snapshot: Duration,
+    /// The bytes of a snapshot on their way to another host. 10 min.
+    pub pull: Duration,
     /// What is added to the time that a command in the guest may take. 30 s.
     pub exec_margin: Duration,
 }
@@ -36,6 +38,7 @@ impl Default for Timeouts {
             upload: Duration::from_secs(60),
             agent: Duration::from_secs(60),
             snapshot: Duration::from_secs(600),
+            pull: Duration::from_secs(600),
             exec_margin: Duration::from_secs(30),
         }
     }

@@ -136,7 +136,7 @@ impl EventHub {
 pub enum Delivery {
     /// An event.
     Event(Arc<Event>),
-    /// Events that were asked for were removed from the log before they could be read.
+    /// Events that were asked for were removed from the log before they could be read, or a newer version wrote them.
     Lost {
         /// How many, counting events about everything.
         count: u64,
@@ -229,7 +229,16 @@ impl Reader {
         }
         let full = page.events.len() == BATCH;
         for event in page.events {
-            self.ready.push_back(Arc::new(decode(&event)?));
+            match decode(&event) {
+                Ok(event) => self.ready.push_back(Arc::new(event)),
+                // A newer version wrote it. Whoever reads is told that one was missed.
+                Err(error) if self.ready.is_empty() => {
+                    tracing::debug!("{error}");
+                    self.after = event.seq;
+                    return Ok(Some(Delivery::Lost { count: 1 }));
+                }
+                Err(_) => return Ok(None),
+            }
         }
         if !full && self.ready.is_empty() {
             self.after = self.after.max(page.last);

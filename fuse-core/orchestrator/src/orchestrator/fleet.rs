@@ -175,7 +175,8 @@ impl Fleet {
         of_its_kind.insert(id, Entry { value: Arc::new(new), revision });
     }
 
-    /// Changes what is not durable of an environment: what was observed, its health.
+    /// Changes what is not durable of an environment: what was observed, its health, how far its
+    /// boot is.
     pub(super) fn touch_environment(&mut self, id: &EnvironmentId, change: impl FnOnce(&mut Environment)) {
         if let Some(entry) = self.live.get_mut(id).or_else(|| self.ended.get_mut(id)) {
             change(Arc::make_mut(&mut entry.value));

@@ -119,6 +119,10 @@ impl Inner {
         if probed.as_ref().is_ok_and(|facts| !facts.keeps_owner) {
             self.check_sole_owner(id, &*provider).await?;
         }
+        // As registered, else as the host says, else as its provider takes it to be.
+        let told = probed.as_ref().map(|facts| facts.backend.clone()).unwrap_or_default();
+        let named = [registration.backend.clone(), told].into_iter().find(|backend| !backend.is_empty());
+        let backend = named.unwrap_or_else(|| provider.backend().to_owned());
         let (capacity, arch, mut warnings) = settle(&registration, probed)?;
         #[cfg(feature = "remote")]
         warnings.extend(crate::provider::remote::warnings(
@@ -136,13 +140,11 @@ impl Inner {
         let _held = self.locks.hold(RecordKind::Host, id.as_str()).await;
         let known = self.fleet().hosts.get(id).map(|entry| entry.host.clone());
         let now = self.now();
-        let backend =
-            if registration.backend.is_empty() { provider.backend() } else { &registration.backend };
         let host = Host {
             id: id.clone(),
             url: registration.url.clone(),
             region: registration.region.clone(),
-            backend: backend.to_owned(),
+            backend,
             labels: registration.labels.clone(),
             arch,
             certificate: registration.certificate,

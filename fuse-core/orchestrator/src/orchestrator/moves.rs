@@ -6,7 +6,7 @@
 use super::{Inner, change::Change};
 use crate::{
     Error, Problem, RecordKind, Result,
-    model::{HostId, Snapshot},
+    model::{HostId, Liveness, Snapshot},
     provider::{ProviderErrorKind, Verb},
     scheduler::Demand,
 };
@@ -28,16 +28,18 @@ impl Inner {
                 Error::Invalid(vec![Problem::new("spec.host_id", text)])
             });
         }
-        let there = Demand { host_id: Some(holder.clone()), ..demand.clone() };
         let elsewhere = {
             let fleet = self.fleet();
-            match fleet.scheduler.place(&there) {
-                Ok(_) => None,
-                Err(_) if demand.host_id.is_some() => None,
-                Err(_) => {
-                    let arch = Some(demand.arch.unwrap_or(snapshot.arch));
-                    fleet.scheduler.place(&Demand { arch, ..demand.clone() }).ok()
-                }
+            let takes = |host: &HostId| {
+                fleet.scheduler.place(&Demand { host_id: Some(host.clone()), ..demand.clone() }).is_ok()
+            };
+            if demand.host_id.is_some() || takes(holder) {
+                None
+            } else if let Some(copied) = snapshot.copies.keys().find(|host| takes(host)) {
+                Some(copied.clone())
+            } else {
+                let arch = Some(demand.arch.unwrap_or(snapshot.arch));
+                fleet.scheduler.place(&Demand { arch, ..demand.clone() }).ok()
             }
         };
         let elsewhere =
@@ -57,6 +59,10 @@ impl Inner {
         let stays = [from, to].into_iter().find(|entry| !entry.provider.moves_snapshots());
         if let Some(entry) = stays {
             return Err(format!("snapshots of host {} stay there", entry.host.value.id));
+        }
+        let holder = &from.host.value;
+        if holder.liveness.state != Liveness::Ready && !snapshot.copies.contains_key(&target.id) {
+            return Err(format!("host {} does not answer", holder.id));
         }
         if snapshot.digest.len() != DIGEST_DIGITS {
             return Err("its host did not tell its digest".to_owned());
@@ -93,7 +99,7 @@ impl Inner {
             self.change_snapshot(&snapshot.id, note).await?;
         }
         let offer = from.offer_snapshot(&snapshot.artifact, &snapshot.digest)?;
-        let limit = self.config.timeouts.snapshot;
+        let limit = self.config.timeouts.pull;
         let call = to.fetch_snapshot(&name, &offer);
         self.call(host, Verb::FetchSnapshot, &name, limit, call).await?;
         Ok(name)

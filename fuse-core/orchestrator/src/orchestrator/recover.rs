@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 
 use super::{Inner, record};
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Reads every record of a kind.
-async fn each<T: DeserializeOwned>(
+async fn each<T: Serialize + DeserializeOwned>(
     store: &dyn Store,
     kind: Kind,
     mut take: impl FnMut(T, u64),
@@ -25,7 +25,7 @@ async fn each<T: DeserializeOwned>(
     loop {
         let page = store.list(kind, after.as_deref(), MAX_PAGE).await?;
         for Record { id, body, revision, .. } in page.records {
-            take(record::decode(kind.as_str(), &id, &body)?, revision);
+            take(record::decode_whole(kind.as_str(), &id, &body)?, revision);
         }
         match page.next {
             None => return Ok(()),

@@ -17,6 +17,8 @@ pub struct HostFacts {
     pub capacity: Capacity,
     /// The architecture, where the host says.
     pub arch: Option<Arch>,
+    /// What runs its VMs, such as `qemu`; empty where the host does not say.
+    pub backend: String,
     /// Whether the host keeps owner tags. Where it does not, VMs are told apart by the prefix of their names.
     pub keeps_owner: bool,
 }

@@ -104,6 +104,14 @@ impl KeyRing {
         Ok(Self { keys: keys.into() })
     }
 
+    /// A ring with nothing but the key that seals. What the other keys sealed does not open with it.
+    #[must_use]
+    pub fn newest_alone(&self) -> Self {
+        let newest = self.keys.iter().take(1);
+        let keys = newest.map(|key| RingKey { id: key.id, hex: key.hex.clone(), cipher: key.cipher.clone() });
+        Self { keys: keys.collect() }
+    }
+
     /// The keys as [`KeyRing::parse`] reads them, newest first, a line each.
     #[must_use]
     pub fn to_text(&self) -> SecretString {

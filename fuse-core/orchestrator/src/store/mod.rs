@@ -55,7 +55,7 @@ pub use lease::{Fence, LEASE_TTL_MS, Lease};
 pub use memory::MemoryStore;
 #[cfg(feature = "postgres")]
 pub use postgres::{PostgresOptions, PostgresStore};
-pub use record::{Kind, MAX_BODY, MAX_ID, Page, Record};
+pub use record::{Kind, MAX_BODY, MAX_ID, Page, Record, lost_field};
 pub use retention::{Keep, trim_events};
 
 use std::sync::Arc;

@@ -1,5 +1,6 @@
 //! Records: what a store keeps.
 use bytes::Bytes;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 /// Longest id of a record or name of a lease, in bytes.
@@ -157,9 +158,59 @@ pub(crate) fn id_problem(what: &str, id: &str) -> Option<String> {
     id.chars().any(char::is_control).then(|| format!("{what} {id:?} contains a control character"))
 }
 
+/// What of a stored JSON would be lost if `known`, which was read from it, were written in its place: the path of the
+/// first field that `known` lacks, such as `spec.numa` or `files.2.digest`. A field that is empty (null, false, 0, an empty
+/// text, list or map) says nothing, and cannot be lost.
+#[must_use]
+pub fn lost_field(stored: &Value, known: &Value) -> Option<String> {
+    let below = |name: &str, stored: &Value, known: &Value| {
+        lost_field(stored, known).map(|inner| format!("{name}.{inner}"))
+    };
+    match (stored, known) {
+        (Value::Object(stored), Value::Object(known)) => {
+            stored.iter().find_map(|(name, value)| match known.get(name) {
+                Some(other) => below(name, value, other),
+                None => (!is_empty(value)).then(|| name.clone()),
+            })
+        }
+        (Value::Array(stored), Value::Array(known)) => {
+            let pairs = stored.iter().zip(known).enumerate();
+            pairs.into_iter().find_map(|(at, (value, other))| below(&at.to_string(), value, other))
+        }
+        _ => None,
+    }
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(is_set) => !is_set,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(members) => members.is_empty(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_would_be_lost_is_named_by_its_path() {
+        let stored = json!({"id": "a", "spec": {"cpus": 1, "numa": {"nodes": 2}}, "files": [{"name": "x", "digest": "d"}]});
+        let known = json!({"id": "a", "spec": {"cpus": 1}, "files": [{"name": "x"}]});
+        assert!(matches!(lost_field(&stored, &known).as_deref(), Some("spec.numa" | "files.0.digest")));
+        assert_eq!(lost_field(&known, &known), None);
+        assert_eq!(lost_field(&known, &stored), None, "what is new is not lost");
+        for empty in [json!(null), json!(false), json!(0), json!(""), json!([]), json!({})] {
+            assert_eq!(lost_field(&json!({"later": empty}), &json!({})), None);
+        }
+        for said in [json!(true), json!(0.5), json!("x"), json!([0]), json!({"x": 1})] {
+            assert_eq!(lost_field(&json!({"later": said}), &json!({})).as_deref(), Some("later"));
+        }
+    }
 
     #[test]
     fn kinds_and_words_are_a_bijection() {

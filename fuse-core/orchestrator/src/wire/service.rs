@@ -26,14 +26,6 @@ pub struct Version {
     pub version: String,
 }
 
-impl Version {
-    /// The version of this build.
-    #[must_use]
-    pub fn own() -> Self {
-        Self { service: SERVICE.to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() }
-    }
-}
-
 /// Answer of GET /health.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

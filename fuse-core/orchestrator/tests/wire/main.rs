@@ -194,7 +194,7 @@ fn the_state_events_that_old_clients_read() {
 #[test]
 fn the_service() {
     golden("health", &wire::ServiceHealth::default());
-    golden("version", &wire::Version { version: "1.2.3".to_owned(), ..wire::Version::own() });
+    golden("version", &wire::Version { service: wire::SERVICE.to_owned(), version: "1.2.3".to_owned() });
     golden("ready", &wire::Readiness::of(Ok(()), Ok(())));
     let long = wire::Readiness::of(Err("x".repeat(500)), Ok(()));
     golden("not_ready", &long);

@@ -163,6 +163,31 @@ impl FirecrackerDriver {
         }
     }
 
+    /// Whether the jailer starts Firecracker and ends, instead of becoming it.
+    fn jailer_leaves(&self) -> bool {
+        self.jailer.as_ref().is_some_and(|jailer| jailer.pid_namespace)
+    }
+
+    /// Waits until its API answers. `ended` says how it ended, when it has.
+    async fn api_up(&self, site: &Site, mut ended: impl FnMut() -> Option<String> + Send) -> Result<()> {
+        let fail = |why: String| {
+            let why = format!("{why}: {}", self.epitaph(site).unwrap_or_default());
+            Error::new(ErrorKind::Vmm, "start Firecracker for", &site.name, why)
+        };
+        let root = self.root(site);
+        let began = Instant::now();
+        while connect_below(&root, "api.sock").await.is_err() {
+            if let Some(how) = ended() {
+                return Err(fail(how));
+            }
+            if began.elapsed() > API_UP {
+                return Err(fail(format!("no API after {} s", API_UP.as_secs())));
+            }
+            sleep(Duration::from_millis(1)).await;
+        }
+        Ok(())
+    }
+
     fn major_minor(&self) -> (u32, u32) {
         self.version.get().copied().unwrap_or((1, 12))
     }
@@ -242,28 +267,34 @@ impl Driver for FirecrackerDriver {
             .spawn()
             .map_err(|error| fail(format!("{error}; is {program} installed?")))?;
         let spawned = child.id().and_then(|pid| i32::try_from(pid).ok());
-        let root = self.root(site);
-        let began = Instant::now();
-        while connect_below(&root, "api.sock").await.is_err() {
-            let leaves = self.jailer.as_ref().is_some_and(|jailer| jailer.pid_namespace);
-            if let Ok(Some(status)) = child.try_wait()
-                && !(leaves && status.success())
-            {
-                return Err(fail(format!("{status}: {}", self.epitaph(site).unwrap_or_default())));
-            }
-            if began.elapsed() > API_UP {
+        if self.jailer_leaves() {
+            // What the jailer starts is known only when it runs.
+            let ended = || match child.try_wait() {
+                Ok(Some(status)) if !status.success() => Some(status.to_string()),
+                _ => None,
+            };
+            if let Err(error) = self.api_up(site, ended).await {
                 let _ = child.start_kill();
                 if let Some(process) = self.process(site, spawned) {
                     process.kill().await;
                 }
-                let said = self.epitaph(site).unwrap_or_default();
-                return Err(fail(format!("no API after {} s: {said}", API_UP.as_secs())));
+                return Err(error);
             }
-            sleep(Duration::from_millis(1)).await;
         }
         let process = self.process(site, spawned);
         tokio::spawn(async move { child.wait().await });
-        process.ok_or_else(|| fail("it ended at once".to_owned()))
+        process.ok_or_else(|| fail(format!("it ended at once: {}", self.epitaph(site).unwrap_or_default())))
+    }
+
+    async fn ready(&self, site: &Site, process: &Process) -> Result<()> {
+        if self.jailer_leaves() {
+            return Ok(());
+        }
+        let up = self.api_up(site, || (!process.is_alive()).then(|| "it ended".to_owned())).await;
+        if up.is_err() {
+            process.kill().await;
+        }
+        up
     }
 
     async fn configure(&self, site: &Site, machine: &Machine) -> Result<()> {

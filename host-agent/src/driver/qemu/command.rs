@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::User;
 use crate::driver::{Disk, DiskFormat, Machine, Nic, Purpose, RateLimit, Site};
 
 /// What runs the guest's instructions.
@@ -69,7 +70,7 @@ const MACHINE: &str = "microvm,pit=off,pic=off";
 /// What QEMU is started with. Paths of the VM are relative to its directory, which is the working directory.
 pub(super) fn line(
     program: &Path,
-    accelerator: Accelerator,
+    (accelerator, user): (Accelerator, Option<User>),
     site: &Site,
     machine: &Machine,
     purpose: Purpose,
@@ -77,6 +78,15 @@ pub(super) fn line(
     let mut line = Vec::new();
     if let Some(Nic::Tap { netns, .. }) = &machine.nic {
         line.extend(["ip", "netns", "exec", netns].map(str::to_owned));
+    }
+    if let Some(User { uid, gid }) = user {
+        // In this order: it enters its namespace as root, and opens nothing as root.
+        line.extend(["setpriv".to_owned(), format!("--reuid={uid}"), format!("--regid={gid}")]);
+        line.push(match kvm_group().filter(|_| accelerator == Accelerator::Kvm) {
+            Some(group) => format!("--groups={group}"),
+            None => "--clear-groups".to_owned(),
+        });
+        line.extend(["--no-new-privs", "--bounding-set=-all", "--inh-caps=-all", "--"].map(str::to_owned));
     }
     line.push(program.to_string_lossy().into_owned());
     let mut add = |words: &[&str]| line.extend(words.iter().map(|word| (*word).to_owned()));
@@ -88,7 +98,7 @@ pub(super) fn line(
     add(&["-m", &machine.memory_mib.to_string(), "-smp", &machine.vcpus.to_string()]);
     add(&["-nodefaults", "-no-user-config", "-nographic", "-no-reboot"]);
     add(&["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"]);
-    add(&["-chardev", "file,id=console,path=console.log,append=on", "-serial", "chardev:console"]);
+    add(&["-chardev", "file,id=console,path=/dev/stdout,append=on", "-serial", "chardev:console"]);
     add(&["-qmp", "unix:qmp.sock,server=on,wait=off"]);
     add(&["-device", "virtio-serial-device"]);
     add(&["-chardev", "socket,id=agent,path=agent.sock,server=on,wait=off"]);
@@ -99,9 +109,9 @@ pub(super) fn line(
         "-device",
         "virtio-rng-device,rng=entropy",
     ]);
-    add(&["-kernel", &machine.kernel.to_string_lossy()]);
+    add(&["-kernel", &relative(&machine.kernel, site)]);
     if let Some(initrd) = &machine.initrd {
-        add(&["-initrd", &initrd.to_string_lossy()]);
+        add(&["-initrd", &relative(initrd, site)]);
     }
     add(&["-append", &kernel_line(accelerator, machine)]);
     if let Some(disk) = &machine.disk {
@@ -126,6 +136,17 @@ pub(super) fn line(
         Purpose::Load => add(&["-S", "-incoming", "defer"]),
     }
     line
+}
+
+/// A file of the VM under the name that its working directory has for it.
+fn relative(path: &Path, site: &Site) -> String {
+    path.strip_prefix(&site.dir).unwrap_or(path).to_string_lossy().into_owned()
+}
+
+/// The group that may open `/dev/kvm`, unless that is root's.
+fn kvm_group() -> Option<u32> {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/dev/kvm").ok().map(|device| device.gid()).filter(|group| *group != 0)
 }
 
 fn drive(disk: &Disk) -> String {
@@ -191,7 +212,8 @@ mod tests {
     #[test]
     fn the_line_is_relative_to_the_vm_and_starts_paused() {
         let (site, machine) = example();
-        let line = line(Path::new("qemu"), Accelerator::Tcg, &site, &machine, Purpose::Boot).join(" ");
+        let line =
+            line(Path::new("qemu"), (Accelerator::Tcg, None), &site, &machine, Purpose::Boot).join(" ");
         assert!(
             line.starts_with("ip netns exec fuse-1 qemu -name vm-1 -M microvm,pit=off,pic=off -accel tcg"),
             "{line}"
@@ -204,10 +226,21 @@ mod tests {
     }
 
     #[test]
+    fn another_user_is_taken_after_the_namespace_was_entered() {
+        let (site, machine) = example();
+        let user = Some(User { uid: 64_000, gid: 64_001 });
+        let line =
+            line(Path::new("qemu"), (Accelerator::Tcg, user), &site, &machine, Purpose::Boot).join(" ");
+        let start = "ip netns exec fuse-1 setpriv --reuid=64000 --regid=64001 --clear-groups --no-new-privs \
+                     --bounding-set=-all --inh-caps=-all -- qemu -name vm-1";
+        assert!(line.starts_with(start), "{line}");
+    }
+
+    #[test]
     fn a_load_has_the_same_devices() {
         let (site, machine) = example();
-        let boot = line(Path::new("qemu"), Accelerator::Kvm, &site, &machine, Purpose::Boot);
-        let mut load = line(Path::new("qemu"), Accelerator::Kvm, &site, &machine, Purpose::Load);
+        let boot = line(Path::new("qemu"), (Accelerator::Kvm, None), &site, &machine, Purpose::Boot);
+        let mut load = line(Path::new("qemu"), (Accelerator::Kvm, None), &site, &machine, Purpose::Load);
         assert_eq!(load.split_off(load.len() - 2), ["-incoming", "defer"]);
         assert_eq!(load, boot);
         assert!(!boot.join(" ").contains("tsc_early_khz"));

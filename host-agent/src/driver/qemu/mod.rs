@@ -1,10 +1,11 @@
 //! QEMU, machine `microvm`: on KVM where the processor has it, else interpreted (TCG), so on any machine.
 //!
 //! The files of a VM: `qmp.sock` (its monitor), `agent.sock` (a virtio-serial port, the channel of the guest agent),
-//! `disk` (qcow2), `console.log`, `vmm.log`, `vmm.pid`. All paths on the command line are relative: clones never
-//! collide.
+//! `disk` (qcow2), `console.log`, `vmm.log`. All paths on the command line are relative: clones never collide. When the
+//! agent is root, QEMU is not: it has a directory of its own below the VM's, with other names of the files that it needs.
 
 mod command;
+mod place;
 mod qmp;
 
 use std::{
@@ -25,6 +26,9 @@ use crate::{
 use qmp::Qmp;
 
 pub use command::Accelerator;
+pub use place::User;
+
+use place::Place;
 
 /// The file of a snapshot that holds memory, processors and devices.
 pub(crate) const STATE: &str = "state";
@@ -40,17 +44,24 @@ const OLDEST: (u32, u32) = (8, 2);
 pub struct QemuDriver {
     program: PathBuf,
     accelerator: Accelerator,
+    /// Who it runs as; none: as this process.
+    user: Option<User>,
 }
 
 impl QemuDriver {
-    /// Drives the QEMU at `program`, such as `qemu-system-x86_64`.
+    /// Drives the QEMU at `program`, such as `qemu-system-x86_64`. When this process is root, QEMU runs as `user`.
     #[must_use]
-    pub fn new(program: PathBuf, accelerator: Accelerator) -> Self {
-        Self { program, accelerator: accelerator.resolved() }
+    pub fn new(program: PathBuf, accelerator: Accelerator, user: User) -> Self {
+        let drops = rustix::process::geteuid().is_root() && user.uid != 0;
+        Self { program, accelerator: accelerator.resolved(), user: drops.then_some(user) }
+    }
+
+    fn place<'a>(&'a self, site: &'a Site) -> Place<'a> {
+        Place::new(site, self.user)
     }
 
     async fn qmp(&self, site: &Site) -> Result<Qmp> {
-        Qmp::connect(&site.dir, "qmp.sock", &site.name).await
+        Qmp::connect(&self.place(site).dir(), "qmp.sock", &site.name).await
     }
 
     /// Runs one command of the monitor.
@@ -137,49 +148,48 @@ impl Driver for QemuDriver {
 
     async fn spawn(&self, site: &Site, machine: &Machine, purpose: Purpose) -> Result<Process> {
         let fail = |why: String| Error::new(ErrorKind::Vmm, "start QEMU for", &site.name, why);
-        for old in ["qmp.sock", "agent.sock"] {
-            let _ = std::fs::remove_file(site.file(old));
-        }
-        drop(Console::new(site.console()).open()?);
+        let place = self.place(site);
+        let console = Console::new(site.console()).open()?;
+        place.furnish(machine, &console)?;
         let log = std::fs::File::create(site.vmm_log()).map_err(|error| fail(error.to_string()))?;
-        let errors = log.try_clone().map_err(|error| fail(error.to_string()))?;
-        let line = command::line(&self.program, self.accelerator, site, machine, purpose);
+        let line = command::line(&self.program, (self.accelerator, self.user), site, machine, purpose);
         let (program, arguments) = line.split_first().ok_or_else(|| fail("no program".to_owned()))?;
         let mut child = tokio::process::Command::new(program)
             .args(arguments)
-            .current_dir(&site.dir)
+            .current_dir(place.dir())
             .env_clear()
             .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
             .stdin(Stdio::null())
-            .stdout(Stdio::from(log))
-            .stderr(Stdio::from(errors))
+            // It opens this once more as the guest's console; the file is all of it that it can reach.
+            .stdout(Stdio::from(console))
+            .stderr(Stdio::from(log))
             // A signal for our process group, such as Ctrl-C, is not for our VMs.
             .process_group(0)
             .spawn()
             .map_err(|error| fail(format!("{error}; is {} installed?", self.program.display())))?;
         let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Process::of);
-        let process = pid.ok_or_else(|| fail("it ended at once".to_owned()))?;
+        tokio::spawn(async move { child.wait().await });
+        pid.ok_or_else(|| fail(format!("it ended at once: {}", site.vmm_complaint())))
+    }
+
+    async fn ready(&self, site: &Site, process: &Process) -> Result<()> {
+        let fail = |why: String| {
+            let why = format!("{why}: {}", site.vmm_complaint());
+            Error::new(ErrorKind::Vmm, "start QEMU for", &site.name, why)
+        };
         let began = Instant::now();
-        loop {
-            if let Ok(Some(status)) = child.try_wait() {
-                return Err(fail(format!("{status}: {}", site.vmm_complaint())));
-            }
-            // It listens before its devices are made, and greets afterwards.
-            if self.qmp(site).await.is_ok() {
-                break;
+        // It listens before its devices are made, and greets afterwards.
+        while self.qmp(site).await.is_err() {
+            if !process.is_alive() {
+                return Err(fail("it ended".to_owned()));
             }
             if began.elapsed() > MONITOR_UP {
                 process.kill().await;
-                return Err(fail(format!(
-                    "no monitor after {} s: {}",
-                    MONITOR_UP.as_secs(),
-                    site.vmm_complaint()
-                )));
+                return Err(fail(format!("no monitor after {} s", MONITOR_UP.as_secs())));
             }
             sleep(Duration::from_millis(2)).await;
         }
-        tokio::spawn(async move { child.wait().await });
-        Ok(process)
+        Ok(())
     }
 
     async fn configure(&self, _: &Site, _: &Machine) -> Result<()> {
@@ -193,9 +203,12 @@ impl Driver for QemuDriver {
 
     async fn load(&self, site: &Site, _: &Machine, from: &Saved) -> Result<()> {
         let mut qmp = self.qmp(site).await?;
-        let uri = format!("file:{}", from.dir.join(STATE).display());
-        qmp.run("migrate-incoming", json!({ "uri": uri })).await?;
-        self.migrated(&mut qmp, site, "load").await
+        let place = self.place(site);
+        let state = place.show(&from.dir.join(STATE))?;
+        qmp.run("migrate-incoming", json!({ "uri": format!("file:{state}") })).await?;
+        self.migrated(&mut qmp, site, "load").await?;
+        place.hide();
+        Ok(())
     }
 
     async fn pause(&self, site: &Site) -> Result<()> {
@@ -214,9 +227,10 @@ impl Driver for QemuDriver {
         let mut qmp = self.qmp(site).await?;
         // The machine stands still, so nothing but the disk of this host sets the pace.
         qmp.run("migrate-set-parameters", json!({ "max-bandwidth": 1_u64 << 40 })).await?;
-        let uri = format!("file:{}", into.join(STATE).display());
-        qmp.run("migrate", json!({ "uri": uri })).await?;
+        let place = self.place(site);
+        qmp.run("migrate", json!({ "uri": format!("file:{}", place.target()) })).await?;
         self.migrated(&mut qmp, site, "save").await?;
+        place.take(&into.join(STATE))?;
         Ok(vec![STATE.to_owned()])
     }
 
@@ -243,7 +257,7 @@ impl Driver for QemuDriver {
     }
 
     async fn dial(&self, site: &Site) -> Result<Box<dyn GuestStream>> {
-        Ok(Box::new(connect_below(&site.dir, "agent.sock").await?))
+        Ok(Box::new(connect_below(&self.place(site).dir(), "agent.sock").await?))
     }
 
     async fn clean(&self, _: &Site) -> Result<()> {

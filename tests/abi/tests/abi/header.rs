@@ -30,15 +30,21 @@ fn rule_09_the_header_is_what_the_source_says() {
     is_current(&header::path(), &header::generate().unwrap());
 }
 
+fn flight_functions() -> Vec<header::Function> {
+    functions(&fs::read_to_string(header::flight_path()).unwrap())
+}
+
 #[test]
 fn rule_09_the_table_of_functions_is_what_the_header_says() {
     let header = fs::read_to_string(header::path()).unwrap();
     let functions = functions(&header);
     assert!(functions.len() > 100, "only {} functions were found", functions.len());
-    for function in &functions {
+    let flight = flight_functions();
+    assert!(flight.len() >= 4, "only {} functions of the flight library were found", flight.len());
+    for function in functions.iter().chain(&flight) {
         assert!(function.context().is_some(), "{} does not say where it may be called", function.name);
     }
-    is_current(&repository().join("docs/c-functions.md"), &header::table(&functions));
+    is_current(&repository().join("docs/c-functions.md"), &header::table(&functions, &flight));
 }
 
 /// Includes the header twice, and uses every `_INIT` macro.
@@ -161,6 +167,29 @@ fn rule_03_the_handle_comes_first_and_rule_04_every_call_returns_a_status() {
             }
         }
     }
+}
+
+#[test]
+fn rule_07_every_call_that_blocks_has_an_async_form() {
+    let functions = functions(&fs::read_to_string(header::path()).unwrap());
+    // These give a handle, or close the orchestrator.
+    let handles = ["open", "in_memory", "connect", "close", "attach", "events", "follow_logs"];
+    let of = |name: &str| functions.iter().find(|f| f.name == format!("fuse_orchestrator_{name}"));
+    let blocks = |f: &header::Function| f.context().is_some_and(|[_, _, blocks, _]| blocks != "no");
+    let mut number = 0;
+    for function in functions.iter().filter(|f| f.name.starts_with("fuse_orchestrator_")) {
+        let name = function.name.trim_start_matches("fuse_orchestrator_");
+        if name.ends_with("_async") || handles.contains(&name) {
+            assert_eq!(blocks(function), !name.ends_with("_async"), "{name}");
+            continue;
+        }
+        number += 1;
+        let later = of(&format!("{name}_async")).unwrap_or_else(|| panic!("{name} has no _async form"));
+        assert!(blocks(function) && !blocks(later), "{name}");
+        let tells = later.params.iter().any(|(ty, _)| ty == "fuse_completion_fn");
+        assert!(tells, "{name}_async tells nobody");
+    }
+    assert!(number >= 30, "only {number} calls were found");
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Rule 6: every function with every pointer NULL. The programs are made of the header, so that none is forgotten.
+//! Rule 6: every function with every pointer NULL, and with every handle closed or of another kind. The programs are made of the header, so that none is forgotten.
+//! Requirement FLIGHT-09.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -74,22 +75,71 @@ fn program(functions: &[Function]) -> String {
     )
 }
 
+/// Handles that are given in place of a good one: of another kind, and closed.
+fn bad(ty: &str) -> Option<[String; 2]> {
+    let bare = ty.trim_start_matches("const ").trim_start_matches("struct ").trim_end_matches([' ', '*']);
+    let kinds = ["runtime", "app", "poster", "orchestrator", "stream", "attach"];
+    let kind = kinds.into_iter().find(|kind| bare == format!("fuse_{kind}_t") && !ty.ends_with("**"))?;
+    let foreign = if kind == "runtime" { "poster" } else { "runtime" };
+    Some([format!("(void *){foreign}"), format!("(void *)closed.{kind}")])
+}
+
+/// The program: each function with each handle in turn replaced by one of another kind, and by one that was closed.
+fn handles_program(functions: &[Function]) -> (String, usize) {
+    let (mut body, mut calls) = (String::new(), 0);
+    let status = functions.iter().filter(|f| f.returns == "fuse_status_t");
+    for function in status {
+        for (index, (ty, name)) in function.params.iter().enumerate() {
+            for handle in bad(ty).into_iter().flatten() {
+                let mut arguments: Vec<String> = function.params.iter().map(good).collect();
+                if let Some(argument) = arguments.get_mut(index) {
+                    argument.clone_from(&handle);
+                }
+                calls += 1;
+                let line = call(function, &arguments);
+                let _ = writeln!(body, "    bad(\"{}\", \"{name} {handle}\", {line});", function.name);
+            }
+        }
+    }
+    let text = format!(
+        "/* Made of fuse.h. */\n{}\nint main(void) {{\n    prepare();\n    prepare_closed();\n{body}    finish();\n    \
+         return 0;\n}}\n",
+        include_str!("../../c/nulls.h")
+    );
+    (text, calls)
+}
+
+#[test]
+fn rule_06_every_function_with_handles_that_are_closed_or_of_another_kind() {
+    let functions = functions(&fs::read_to_string(header::path()).unwrap());
+    let (text, calls) = handles_program(&functions);
+    assert!(calls > functions.len(), "only {calls} calls are made");
+    run_made("handles", &text);
+}
+
 #[test]
 fn rule_06_every_function_with_every_pointer_null() {
     let functions = functions(&fs::read_to_string(header::path()).unwrap());
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("nulls");
+    let said = run_made("nulls", &program(&functions));
+    assert!(said > functions.len() * 2, "only {said} calls were made");
+}
+
+/// Builds and runs a made program, as it is and with every access checked; how many calls it made.
+fn run_made(name: &str, text: &str) -> usize {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     fs::create_dir_all(&folder).unwrap();
-    let source = folder.join("nulls.c");
-    fs::write(&source, program(&functions)).unwrap();
+    let source = folder.join("made.c");
+    fs::write(&source, text).unwrap();
+    let mut calls = 0;
     for (name, flags) in
-        [("nulls", &[][..]), ("nulls_asan", &["-fsanitize=address,undefined", "-fno-sanitize-recover=all"])]
+        [("plain", &[][..]), ("asan", &["-fsanitize=address,undefined", "-fno-sanitize-recover=all"])]
     {
-        let build = Build::c().flags(&["-Wno-unused-function", "-Wno-nonnull"]).flags(flags);
+        let build = Build::c().flags(&["-Wno-unused", "-Wno-nonnull"]).flags(flags);
         let include = format!("-I{}", fuse_abi::folder().join("c").display());
         let program = build.flags(&[&include]).source(&source).to(&folder.join(name)).unwrap();
         let said =
             run(Command::new(&program).current_dir(&folder).env("ASAN_OPTIONS", "detect_leaks=0")).unwrap();
-        let calls: usize = said.trim().parse().unwrap();
-        assert!(calls > functions.len() * 2, "only {calls} calls were made");
+        calls = said.trim().parse().unwrap();
     }
+    calls
 }

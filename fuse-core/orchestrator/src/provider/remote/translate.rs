@@ -47,6 +47,12 @@ impl Abilities {
     }
 }
 
+/// Whether a word of an agent can stand among ours: 1 to 32 of a-z 0-9 - _.
+fn is_plain(word: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte);
+    (1..=32).contains(&word.len()) && word.bytes().all(plain)
+}
+
 pub(super) fn host_facts(capacity: &AgentCapacity) -> HostFacts {
     HostFacts {
         capacity: Capacity {
@@ -56,6 +62,7 @@ pub(super) fn host_facts(capacity: &AgentCapacity) -> HostFacts {
             vm_count: capacity.vm_count.unwrap_or(0),
         },
         arch: capacity.arch.as_deref().and_then(|arch| arch.parse::<Arch>().ok()),
+        backend: capacity.backend.clone().filter(|backend| is_plain(backend)).unwrap_or_default(),
         keeps_owner: Abilities::of(capacity).owner,
     }
 }

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// A VM of a stub host.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct StubVm {
     /// Whose it is.
     pub owner: OwnerId,
@@ -35,11 +35,36 @@ pub struct StubVm {
     pub(super) agent_log: Vec<u8>,
 }
 
-#[derive(Debug, Clone)]
+/// Of its files and logs only names and sizes: they hold keys and secrets.
+impl std::fmt::Debug for StubVm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StubVm")
+            .field("owner", &self.owner)
+            .field("environment_id", &self.environment_id)
+            .field("resources", &self.resources)
+            .field("files", &self.files.keys())
+            .field("agent_starts", &self.agent_starts)
+            .field("console_bytes", &self.console.len())
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Clone)]
 pub(super) struct StubSnapshot {
     pub(super) vm: VmName,
     pub(super) facts: SnapshotFacts,
     pub(super) files: Files,
+}
+
+impl std::fmt::Debug for StubSnapshot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let files = self.files.keys();
+        f.debug_struct("StubSnapshot")
+            .field("vm", &self.vm)
+            .field("facts", &self.facts)
+            .field("files", &files)
+            .finish()
+    }
 }
 
 #[derive(Debug, Default)]

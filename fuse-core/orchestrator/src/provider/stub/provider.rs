@@ -110,7 +110,12 @@ impl Provider for StubHost {
 
     async fn probe(&self) -> ProviderResult<HostFacts> {
         self.act(Verb::Probe, None, |host, _| {
-            Ok(HostFacts { capacity: host.capacity, arch: Some(Arch::Amd64), keeps_owner: true })
+            Ok(HostFacts {
+                capacity: host.capacity,
+                arch: Some(Arch::Amd64),
+                backend: "stub".to_owned(),
+                keeps_owner: true,
+            })
         })
         .await
     }

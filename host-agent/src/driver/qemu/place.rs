@@ -1,0 +1,127 @@
+//! Where a QEMU lives, and as whom.
+
+use std::{
+    fs::{self, DirBuilder, File},
+    io,
+    os::unix::fs::{DirBuilderExt, chown, fchown, lchown},
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Error, Result,
+    driver::{Machine, Site},
+    system::share_file,
+};
+
+/// The directory of a QEMU that is not root, below its VM's.
+const OWN: &str = "qemu";
+/// What it writes when it saves a machine.
+const TARGET: &str = "save.state";
+/// What it reads when it loads one.
+const SOURCE: &str = "load.state";
+
+/// A user of this host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct User {
+    /// Its number.
+    pub uid: u32,
+    /// That of its group.
+    pub gid: u32,
+}
+
+impl Default for User {
+    /// 64000: no user that Debian gives to anybody.
+    fn default() -> Self {
+        Self { uid: 64_000, gid: 64_000 }
+    }
+}
+
+/// The directory that a QEMU works in. As another user than this process it has one of its own, where it may do what it
+/// likes: nothing is written there through a name, and what comes out of it is taken only when it is a regular file.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place<'a> {
+    site: &'a Site,
+    user: Option<User>,
+}
+
+impl<'a> Place<'a> {
+    pub(super) fn new(site: &'a Site, user: Option<User>) -> Self {
+        Self { site, user }
+    }
+
+    /// Its working directory.
+    pub(super) fn dir(&self) -> PathBuf {
+        if self.user.is_some() { self.site.dir.join(OWN) } else { self.site.dir.clone() }
+    }
+
+    /// Makes it anew, with what the machine needs.
+    pub(super) fn furnish(&self, machine: &Machine, console: &File) -> Result<()> {
+        let Some(user) = self.user else {
+            for old in ["qmp.sock", "agent.sock"] {
+                let _ = fs::remove_file(self.site.file(old));
+            }
+            return Ok(());
+        };
+        let dir = self.dir();
+        let fail = |error: io::Error| Error::system("make the place of QEMU", dir.display(), error);
+        match fs::remove_dir_all(&dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(fail(error)),
+            _ => {}
+        }
+        DirBuilder::new().mode(0o700).create(&dir).map_err(fail)?;
+        let base = self.site.file(crate::store::BASE);
+        let read = [Some(&machine.kernel), machine.initrd.as_ref(), Some(&base)];
+        for file in read.into_iter().flatten().filter(|file| file.exists()) {
+            share_file(file, &dir.join(file.file_name().unwrap_or_default()))?;
+        }
+        if let Some(disk) = &machine.disk {
+            let own = dir.join(&disk.name);
+            fs::hard_link(self.site.file(&disk.name), &own).map_err(fail)?;
+            chown(&own, Some(user.uid), Some(user.gid)).map_err(fail)?;
+        }
+        fchown(console, Some(user.uid), Some(user.gid)).map_err(fail)?;
+        chown(&dir, Some(user.uid), Some(user.gid)).map_err(fail)
+    }
+
+    /// Lets it read a file; under which name.
+    pub(super) fn show(&self, file: &Path) -> Result<String> {
+        if self.user.is_none() {
+            return Ok(file.display().to_string());
+        }
+        let own = self.dir().join(SOURCE);
+        let _ = fs::remove_file(&own);
+        share_file(file, &own)?;
+        Ok(SOURCE.to_owned())
+    }
+
+    /// It has read what it was shown: that does not stay on the disk for its sake.
+    pub(super) fn hide(&self) {
+        if self.user.is_some() {
+            let _ = fs::remove_file(self.dir().join(SOURCE));
+        }
+    }
+
+    /// What it is told to write when it saves a machine.
+    pub(super) fn target(&self) -> &'static str {
+        let _ = fs::remove_file(self.dir().join(TARGET));
+        TARGET
+    }
+
+    /// Takes what it has written.
+    pub(super) fn take(&self, into: &Path) -> Result<()> {
+        let from = self.dir().join(TARGET);
+        let take = || -> io::Result<()> {
+            if self.user.is_some() {
+                lchown(&from, Some(0), Some(0))?;
+            }
+            if !fs::symlink_metadata(&from)?.is_file() {
+                return Err(io::Error::other("it is not a regular file"));
+            }
+            fs::rename(&from, into)
+        };
+        take().map_err(|error| Error::system("take out of the VM", from.display(), error))
+    }
+}
