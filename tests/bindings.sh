@@ -31,6 +31,13 @@ python3 -m venv --clear "$work/empty"
 python3 tests/readme-snippet.py bindings/python/README.md code > "$work/readme.py"
 (cd "$work" && empty/bin/python readme.py) | diff - <(python3 tests/readme-snippet.py bindings/python/README.md output)
 
+# Who builds from source gets the same package: what maturin says of it is what was packed.
+rm -rf "$work/metadata"
+(cd bindings/python && "$tools/bin/maturin" pep517 write-dist-info --quiet --metadata-directory "$work/metadata" \
+    --interpreter "$tools/bin/python" >/dev/null)
+said() { sed '/^$/q' "$1"/METADATA | grep -E '^(Name|Version|Summary|License-Expression|Requires-Python|Classifier): ' | sort; }
+diff <(said "$work"/metadata/*.dist-info) <(said "$(echo "$work"/empty/lib/python3*/site-packages/fuse_runtime-*.dist-info)")
+
 echo "bindings: the tarball in an empty project"
 rm -rf "$work/project"
 mkdir "$work/project"

@@ -25,7 +25,7 @@ from programs import Agent, Site, until
 LONGEST = 900
 
 # A process that counts in memory alone, once for each VM: where it goes on, memory went on.
-COUNTER = "(setsid sh -c 'echo $$ >/run/counter.pid; i=0; while :; do i=$((i+1)); echo $i >/run/counter; sleep 0.05; done' >/dev/null 2>&1 </dev/null &)"
+COUNTER = "(setsid sh -c 'echo $$ >/run/counter.pid; i=0; while :; do i=$((i+1)); echo $i >/run/next; mv /run/next /run/counter; sleep 0.05; done' >/dev/null 2>&1 </dev/null &)"
 COUNTED = "kill -0 $(cat /run/counter.pid) && cat /run/counter.pid /run/counter"
 
 
@@ -133,7 +133,7 @@ def schedule(site, machines):
     assert set(placed) == set(machines), f"they are not spread: {made}"
     for host, name in placed.items():
         assert len(machines[host].vmms()) == 1, f"{host} runs {machines[host].vmms()}"
-        site.sh(name, f"{COUNTER}; echo written on {host} >/root/notes; sync")
+        site.sh(name, f"{COUNTER}; echo written on {host} >/root/notes; sync; while [ ! -s /run/counter ]; do sleep 0.1; done")
         until("it counts", lambda name=name: counter(site, name)[1] > 3)
     return placed
 

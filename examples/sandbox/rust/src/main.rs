@@ -29,7 +29,7 @@ const SOON: Duration = Duration::from_secs(300);
 
 /// Counts in memory alone, in a process that a snapshot takes along.
 const COUNTER: &str = "echo 'made at boot' > /notes
-(i=0; while :; do i=$((i + 1)); echo $i > /run/count; sleep 0.1; done) < /dev/null > /dev/null 2>&1 &";
+(i=0; while :; do i=$((i + 1)); echo $i > /run/next; mv /run/next /run/count; sleep 0.1; done) < /dev/null > /dev/null 2>&1 &";
 
 #[tokio::main]
 async fn main() -> Done {
