@@ -323,7 +323,7 @@ async fn each_firecracker_has_its_tap_and_so_has_its_clone() {
     assert!(has_carrier(&one, TapLease::TAP), "and its origin keeps its own");
     assert_eq!(common::sh(&agent, "vm-2", "count").await, "2");
     agent.destroy(&name("vm-1")).await.unwrap();
-    assert_eq!(spaces(), [two.clone()]);
+    assert_eq!(spaces(), [two.as_str()]);
     agent.restore(&name("vm-2"), &snapshot.id).await.unwrap_err();
     assert!(has_carrier(&two, TapLease::TAP));
     agent.destroy(&name("vm-2")).await.unwrap();

@@ -229,9 +229,11 @@ impl SnapshotStore {
         std::thread::scope(|scope| {
             let seals: Vec<_> =
                 record.files.iter().map(|file| scope.spawn(|| seal(&staged.path.join(&file.name)))).collect();
-            let mut ended = seals.into_iter().map(|seal| seal.join());
             let broken = |_| Err(Error::system("keep", staged.path.display(), "the work broke off"));
-            ended.try_for_each(|sealed| sealed.unwrap_or_else(broken))
+            for seal in seals {
+                seal.join().unwrap_or_else(broken)?;
+            }
+            Ok::<(), Error>(())
         })?;
         write_record(&staged.path.join(RECORD), &record)?;
         fs::rename(&staged.path, &target).map_err(|error| Error::system("keep", target.display(), error))?;
