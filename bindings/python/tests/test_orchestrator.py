@@ -216,8 +216,8 @@ def test_ctrl_c_ends_a_wait() -> None:
     result = python("""
         import os, signal, threading
         with fuse.Orchestrator.in_memory() as plane:
-            threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
             try:
+                threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
                 for event in plane.events(): pass
             except KeyboardInterrupt:
                 print("interrupted", plane.newest_event() >= 0)

@@ -121,8 +121,8 @@ def test_ctrl_c_ends_a_read() -> None:
         import os, signal, threading
         with fuse.Orchestrator.in_memory() as plane:
             terminal = plane.provision("t1").wait_running().attach()
-            threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
             try:
+                threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
                 terminal.read()
             except KeyboardInterrupt:
                 terminal.write("echo on\\n")
