@@ -55,6 +55,7 @@ step "host scripts, each twice" env FUSE_TEST_AGENT="$CARGO_TARGET_DIR/debug/fus
 step "a fleet of two machines" python3 -B tests/hosts/two_hosts.py "$CARGO_TARGET_DIR/debug/fuse" \
     "$CARGO_TARGET_DIR/debug/fuse-host-agent" "$FUSE_TEST_GUEST" "$CARGO_TARGET_DIR/tmp"
 step "server: published clients, answers against the description" tests/server.sh "$CARGO_TARGET_DIR/debug/fuse"
+step "upgrade and back, under a VM that runs" tests/upgrade.sh "$CARGO_TARGET_DIR/debug"
 step "fuzzing" tests/fuzz.sh "${FUZZ_SECONDS:-8}"
 step "lints" cargo clippy --quiet --workspace --all-targets -- -D warnings
 step "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps

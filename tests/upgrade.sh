@@ -110,7 +110,7 @@ in_guest() {
 }
 mkdir "$work/root" "$work/root"/{bin,sbin,etc,tmp,root,dev,proc,sys,run,usr}
 cp "$(command -v busybox)" "$work/root/bin/busybox"
-for name in $("$work/root/bin/busybox" --list); do ln -sf busybox "$work/root/bin/$name"; done
+for name in $("$work/root/bin/busybox" --list | grep -vx busybox); do ln -s busybox "$work/root/bin/$name"; done
 printf 'root:x:0:0:root:/root:/bin/sh\n' >"$work/root/etc/passwd"
 PATH=$PATH:/usr/sbin:/sbin mke2fs -q -t ext4 -d "$work/root" -L root "$work/rootfs" 48M
 rm "$work/root/bin/busybox"
