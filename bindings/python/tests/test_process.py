@@ -20,7 +20,11 @@ def python(code: str, **options: object) -> subprocess.CompletedProcess[str]:
     here = str(pathlib.Path(__file__).parent)
     paths = [str(pathlib.Path(fuse.__file__).parents[1]), here, os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
-    prelude = "import fuse_runtime as fuse\nfrom conftest import *\n"
+    # Who runs the tests in the background may have told them to ignore Ctrl-C.
+    prelude = (
+        "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "import fuse_runtime as fuse\nfrom conftest import *\n"
+    )
     return subprocess.run(
         [sys.executable, "-c", prelude + textwrap.dedent(code)],
         env=environment,
