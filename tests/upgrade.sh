@@ -32,9 +32,11 @@ end() {
     kill "$1"
     wait "$1" || fail "it ended with $?"
 }
+# The VMMs, whoever started them.
+vmm_pids() { grep -ho '"pid": *[0-9]*' "$work"/host/vms/*/vm.json | grep -o '[0-9]*$'; }
 tidy() {
     local pid
-    for pid in $server $agent $(pgrep -f "qemu-system.*$work" || true); do
+    for pid in $server $agent $(pgrep -f "qemu-system.*$work" || true) $(vmm_pids || true); do
         kill -9 "$pid" 2>/dev/null || true
     done
     rm -rf "$work"
@@ -162,7 +164,9 @@ vmm_before=$(vmm)
 # And back, the other part first, both away at once.
 end "$agent"
 end "$server"
-kill -0 "$(pgrep -f "qemu-system.*$work" | head -n 1)" || fail "the VMs ended with their agent"
+for pid in $(vmm_pids); do
+    kill -0 "$pid" || fail "the VMs ended with their agent"
+done
 start_agent "$old"
 start_server "$other"
 goes_on "new server, old agent again"

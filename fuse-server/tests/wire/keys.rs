@@ -12,6 +12,8 @@ async fn made_shown_once_used_revoked(site: Site) {
     assert!(id.starts_with("ak_") && id.len() == 19, "{id}");
     assert!(key.starts_with("fuse_sk_") && key.len() == 51);
     assert_eq!((&made["label"], &made["scopes"]), (&json!("ci"), &json!(["read", "write"])));
+    // Keys are in order by the millisecond.
+    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     let empty = site.call("POST", "/v1/api-keys", None).await.expect(201).json();
     assert!(empty.get("label").is_none());
     site.call_as(key, "GET", "/v1/environments", None).await.expect(200);

@@ -4,7 +4,7 @@
 >>> with Orchestrator.in_memory() as fuse:
 ...     environment = fuse.provision("t1").wait_running()
 ...     with environment.attach() as terminal:
-...         terminal.write("echo hello; exit 3\\n")
+...         terminal.write("echo hello\\nexit 3\\n")
 ...         shown = b"".join(terminal)
 ...     print(shown, terminal.exit_code)
 b'hello\\n' 3

@@ -64,13 +64,13 @@ impl Machine {
     fn start(what: &str, guest: &Path, append: &str, more: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let append = format!(
-            "console=ttyS0 reboot=t panic=-1 quiet lpj=4000000 tsc_early_khz={} tsc=reliable fuse.vm_id=test-vm {append}",
+            "console=ttyS0 reboot=t panic=-1 quiet tsc_early_khz={} tsc=reliable fuse.vm_id=test-vm {append}",
             khz()
         );
         let console = std::fs::File::create(directory.path().join("console")).unwrap();
         let child = Command::new("qemu-system-x86_64")
             .current_dir(directory.path())
-            .args(["-M", "microvm", "-accel", "tcg", "-cpu", "max", "-m", "128", "-smp", "1"])
+            .args(["-M", "microvm,pit=off,pic=off", "-accel", "tcg", "-cpu", "max", "-m", "128", "-smp", "1"])
             .args(["-nodefaults", "-no-user-config", "-nographic", "-serial", "stdio", "-no-reboot"])
             .arg("-kernel")
             .arg(guest.join("vmlinux"))
