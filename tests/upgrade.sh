@@ -33,7 +33,7 @@ end() {
     wait "$1" || fail "it ended with $?"
 }
 # The VMMs, whoever started them.
-vmm_pids() { grep -ho '"pid": *[0-9]*' "$work"/host/vms/*/vm.json | grep -o '[0-9]*$'; }
+vmm_pids() { grep -sho '"pid": *[0-9]*' "$work"/host/vms/*/vm.json | grep -o '[0-9]*$'; }
 tidy() {
     local pid
     for pid in $server $agent $(pgrep -f "qemu-system.*$work" || true) $(vmm_pids || true); do
@@ -45,14 +45,16 @@ trap tidy EXIT
 
 if [ -z "$other" ]; then
     # Only what tells the version is compiled anew: with the dependencies as the tests have them.
-    other=$work/other
-    mkdir "$other" "$work/here"
+    # Kept between runs: cargo builds nothing where nothing changed, and what is built here is put back below.
+    other=$build/../other-version
+    mkdir -p "$other" "$work/here"
     cp "$old/fuse" "$old/fuse-host-agent" "$work/here"
     say "building another version"
     FUSE_BUILD_VERSION=99.0.0-other cargo test --quiet --workspace --no-run --test fleet --test daemon
-    cp "$build/fuse" "$build/fuse-host-agent" "$other"
-    # What is built here stays what it was.
-    cp "$work/here/fuse" "$work/here/fuse-host-agent" "$build"
+    for program in fuse fuse-host-agent; do
+        cmp -s "$build/$program" "$work/here/$program" || cp "$build/$program" "$other"
+        cp "$work/here/$program" "$build"
+    done
     old=$work/here
 fi
 version() { "$1/fuse" --version | cut -d' ' -f2; }
