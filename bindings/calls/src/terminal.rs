@@ -109,6 +109,7 @@ impl Terminal {
         self.input().take();
         match self.exit_code() {
             Some(_) => Ok(None),
+            None if *self.ends.closed.borrow() => Ok(None),
             None => Err(ended("broke off; the program may still run: attach again")),
         }
     }
@@ -147,8 +148,9 @@ impl Terminal {
 
     /// Closes it: the program in the guest loses its terminal, and reads end. Twice does nothing.
     pub fn close(&self) {
-        self.input().take();
+        // Marked first: the program's end, which follows, is then none that a read is surprised by.
         self.ends.closed.send_replace(true);
+        self.input().take();
         // A read that is under way sees the mark and lets go.
         if let Ok(mut output) = self.ends.output.try_lock() {
             output.take();
