@@ -134,4 +134,5 @@ class AsyncPieces:
         piece = await awaited(self._stream.begin)
         if piece is None:
             raise StopAsyncIteration
-        return piece
+        text: str = piece
+        return text
