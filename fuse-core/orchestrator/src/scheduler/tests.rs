@@ -127,16 +127,20 @@ enum Step {
     Release(usize),
 }
 
+/// A step of memory in MiB, which weighs more than half a processor: hosts with few processors and much memory come before
+/// others with more of the one and less of the other.
+const RAM: u32 = 7_000;
+
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         2 => (0..8usize, 0..9u32, 0..9u32, 0..4u32, 0..3u8, any::<bool>(), 0..3u8, 0..6u8).prop_map(
             |(host, cpus, ram, slots, region, arm, label, gate)| Step::SetHost {
-                host, cpus, ram: ram * 1024, slots, region, arm, label, gate
+                host, cpus, ram: ram * RAM, slots, region, arm, label, gate
             }
         ),
         1 => (0..8usize).prop_map(Step::RemoveHost),
         6 => (0..5u32, 0..5u32, 0..3u8, 0..3u8, 0..3u8)
-            .prop_map(|(cpus, ram, region, arch, label)| Step::Place { cpus, ram: ram * 1024, region, arch, label }),
+            .prop_map(|(cpus, ram, region, arch, label)| Step::Place { cpus, ram: ram * RAM, region, arch, label }),
         3 => (0..40usize).prop_map(Step::Release),
     ];
     prop::collection::vec(step, 1..80)

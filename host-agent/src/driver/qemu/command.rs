@@ -64,7 +64,7 @@ fn tsc_khz() -> u64 {
 
 /// The machine: without the timer and the interrupt controller of the first PCs. A kernel that finds ACPI's reduced
 /// hardware never sets these up, and a tick of that timer that was pending when it first lets interrupts in arrives
-/// as a division error: three boots of four ended so on a slow host, before they had said a word.
+/// as a division error: 9 boots of 12 ended so where it was tried, before they had said a word.
 const MACHINE: &str = "microvm,pit=off,pic=off";
 
 /// What QEMU is started with. Paths of the VM are relative to its directory, which is the working directory.
