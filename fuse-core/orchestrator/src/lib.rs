@@ -26,6 +26,8 @@ pub mod attach;
 mod connect;
 mod error;
 mod interface;
+#[cfg(any(feature = "connect", feature = "remote"))]
+mod link;
 pub mod model;
 mod orchestrator;
 pub mod provider;

@@ -42,12 +42,15 @@ use transport::Http;
 pub struct ConnectionLimits {
     /// Until a connection stands. 10 s.
     pub connect: Duration,
+    /// How long what was sent may stay unacknowledged until the connection counts as dead. 20 s; on Linux.
+    pub unacknowledged: Duration,
     /// An ordinary call, from its beginning to the end of its answer. 60 s.
     pub call: Duration,
     /// A call that has a host do much: a snapshot, a restore, a fork, an upload, a drain; a create on a server that
     /// cannot answer before the boot has ended. 11 min.
     pub work: Duration,
-    /// What is added to the time that a command in the guest may take. 30 s.
+    /// What is added to the time that a command in the guest may take. 45 s: longer than servers wait for their hosts
+    /// (30 s), since their answer says which host is silent.
     pub exec_margin: Duration,
     /// How long a stream of events may be silent until it counts as broken. 60 s; servers give a sign of life every
     /// 15 s.
@@ -62,9 +65,10 @@ impl Default for ConnectionLimits {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(10),
+            unacknowledged: Duration::from_secs(20),
             call: Duration::from_secs(60),
             work: Duration::from_secs(660),
-            exec_margin: Duration::from_secs(30),
+            exec_margin: Duration::from_secs(45),
             silence: Duration::from_secs(60),
             reconnect: Duration::from_secs(60),
             answer: 64 * 1024 * 1024,

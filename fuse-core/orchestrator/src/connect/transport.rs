@@ -7,7 +7,7 @@ use reqwest::{Request, Response, redirect};
 use rustls::ClientConfig;
 
 use super::ConnectionLimits;
-use crate::{Error, Result};
+use crate::{Error, Result, link};
 
 /// How requests reach the server: HTTP over the network, or whatever else carries them.
 #[async_trait]
@@ -34,17 +34,17 @@ pub(super) struct Http(reqwest::Client);
 
 impl Http {
     pub(super) fn new(tls: ClientConfig, limits: &ConnectionLimits) -> Result<Self> {
-        reqwest::Client::builder()
+        let builder = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
             .http1_only()
             .no_proxy()
             .referer(false)
             .redirect(redirect::Policy::none())
             .connect_timeout(limits.connect)
-            .tcp_keepalive(Duration::from_secs(30))
             .pool_idle_timeout(Duration::from_secs(60))
             .pool_max_idle_per_host(32)
-            .user_agent(concat!("fuse-rust/", env!("CARGO_PKG_VERSION")))
+            .user_agent(concat!("fuse-rust/", env!("CARGO_PKG_VERSION")));
+        link::drop_dead(builder, limits.unacknowledged)
             .build()
             .map(Self)
             .map_err(|error| Error::invalid("tls", words(&error)))

@@ -116,7 +116,7 @@ impl Client {
         {
             return Err("the token of the host has characters that a header cannot have".to_owned());
         }
-        let http = reqwest::Client::builder()
+        let builder = reqwest::Client::builder()
             .tls_backend_preconfigured(super::peer_tls(&base, host.certificate)?)
             .http1_only()
             .no_proxy()
@@ -125,7 +125,8 @@ impl Client {
             .connect_timeout(limits.connect)
             .pool_idle_timeout(Duration::from_secs(30))
             .pool_max_idle_per_host(16)
-            .user_agent(concat!("fuse-orchestrator/", env!("CARGO_PKG_VERSION")))
+            .user_agent(concat!("fuse-orchestrator/", env!("CARGO_PKG_VERSION")));
+        let http = crate::link::drop_dead(builder, limits.unacknowledged)
             .build()
             .map_err(|error| text_of(&error))?;
         Ok(Self {

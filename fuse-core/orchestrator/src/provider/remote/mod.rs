@@ -44,6 +44,9 @@ pub use host::RemoteHost;
 pub struct RemoteLimits {
     /// Making a connection. 5 s.
     pub connect: Duration,
+    /// How long what was sent may stay unacknowledged until the connection counts as dead: a host that is cut off is
+    /// noticed long before a command's own time is over. 10 s; on Linux.
+    pub unacknowledged: Duration,
     /// Looking: probe, list, get, logs, snapshots, and the handshake of a terminal. 15 s.
     pub query: Duration,
     /// Making, forking, restoring and snapshotting. 10 min.
@@ -64,6 +67,7 @@ impl Default for RemoteLimits {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(5),
+            unacknowledged: Duration::from_secs(10),
             query: Duration::from_secs(15),
             create: Duration::from_secs(600),
             change: Duration::from_secs(60),
