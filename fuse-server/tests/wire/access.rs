@@ -4,6 +4,9 @@ use serde_json::json;
 
 use crate::support::{Backend, Site, TOKEN, client::request, run};
 
+crate::on_every_backend!(scopes_say_what_a_key_may_do);
+crate::on_every_backend!(with &[("auth-token", "")]; without_a_token_everything_is_open_until_there_is_a_key);
+
 const ROUTES: [(&str, &str); 12] = [
     ("GET", "/v1/environments"),
     ("POST", "/v1/environments"),
@@ -71,17 +74,13 @@ fn login_sets_the_cookie_and_logout_takes_it() {
     });
 }
 
-#[test]
-fn without_a_token_everything_is_open_until_there_is_a_key() {
-    run(async {
-        let site = Site::start_with(Backend::Memory, &[("auth-token", "")]).await.expect("a server");
-        site.raw(request("GET", "/v1/environments", &[], None)).await.expect(200);
-        let login = site.raw(request("POST", "/login", &[], Some(br#"{"token":"x"}"#))).await.expect(204);
-        assert_eq!(login.header("set-cookie"), "");
-        let key = site.key(&["read"]).await;
-        site.raw(request("GET", "/v1/environments", &[], None)).await.error(401, "unauthorized");
-        site.call_as(&key, "GET", "/v1/environments", None).await.expect(200);
-    });
+async fn without_a_token_everything_is_open_until_there_is_a_key(site: Site) {
+    site.raw(request("GET", "/v1/environments", &[], None)).await.expect(200);
+    let login = site.raw(request("POST", "/login", &[], Some(br#"{"token":"x"}"#))).await.expect(204);
+    assert_eq!(login.header("set-cookie"), "");
+    let key = site.key(&["read"]).await;
+    site.raw(request("GET", "/v1/environments", &[], None)).await.error(401, "unauthorized");
+    site.call_as(&key, "GET", "/v1/environments", None).await.expect(200);
 }
 
 #[test]
@@ -126,34 +125,29 @@ fn proxies_are_believed_only_when_trusted() {
     });
 }
 
-#[test]
-fn scopes_say_what_a_key_may_do() {
-    run(async {
-        let site = Site::start(Backend::Memory).await.expect("a server");
-        site.create("t1").await;
-        let (read, usual, admin) =
-            (site.key(&["read"]).await, site.key(&[]).await, site.key(&["admin"]).await);
-        let rows: [(&str, &str, Option<serde_json::Value>, [u16; 3]); 9] = [
-            ("GET", "/v1/environments", None, [200, 200, 200]),
-            ("GET", "/v1/hosts", None, [200, 200, 200]),
-            ("GET", "/v1/dead-letters", None, [200, 200, 200]),
-            ("POST", "/v1/environments/fuse-t1?action=exec", Some(json!({"cmd": ["true"]})), [403, 403, 200]),
-            ("POST", "/v1/hosts/default?action=cordon", None, [403, 403, 204]),
-            ("POST", "/v1/hosts/default?action=uncordon", None, [403, 403, 204]),
-            ("POST", "/v1/environments/fuse-t1?action=rotate-token", None, [403, 204, 204]),
-            ("GET", "/v1/api-keys", None, [403, 403, 403]),
-            ("POST", "/v1/api-keys", None, [403, 403, 403]),
-        ];
-        for (method, path, body, expected) in rows {
-            for (key, expected) in [&read, &usual, &admin].into_iter().zip(expected) {
-                let reply = site.call_as(key, method, path, body.clone()).await;
-                assert_eq!(reply.status, expected, "{method} {path}: {}", reply.text());
-                if expected == 403 {
-                    reply.error(403, "unauthorized");
-                }
+async fn scopes_say_what_a_key_may_do(site: Site) {
+    site.create("t1").await;
+    let (read, usual, admin) = (site.key(&["read"]).await, site.key(&[]).await, site.key(&["admin"]).await);
+    let rows: [(&str, &str, Option<serde_json::Value>, [u16; 3]); 9] = [
+        ("GET", "/v1/environments", None, [200, 200, 200]),
+        ("GET", "/v1/hosts", None, [200, 200, 200]),
+        ("GET", "/v1/dead-letters", None, [200, 200, 200]),
+        ("POST", "/v1/environments/fuse-t1?action=exec", Some(json!({"cmd": ["true"]})), [403, 403, 200]),
+        ("POST", "/v1/hosts/default?action=cordon", None, [403, 403, 204]),
+        ("POST", "/v1/hosts/default?action=uncordon", None, [403, 403, 204]),
+        ("POST", "/v1/environments/fuse-t1?action=rotate-token", None, [403, 204, 204]),
+        ("GET", "/v1/api-keys", None, [403, 403, 403]),
+        ("POST", "/v1/api-keys", None, [403, 403, 403]),
+    ];
+    for (method, path, body, expected) in rows {
+        for (key, expected) in [&read, &usual, &admin].into_iter().zip(expected) {
+            let reply = site.call_as(key, method, path, body.clone()).await;
+            assert_eq!(reply.status, expected, "{method} {path}: {}", reply.text());
+            if expected == 403 {
+                reply.error(403, "unauthorized");
             }
         }
-    });
+    }
 }
 
 #[test]
