@@ -4,7 +4,10 @@
 use std::{
     net::{IpAddr, SocketAddr},
     pin::Pin,
-    sync::{Arc, LazyLock},
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -98,11 +101,16 @@ fn request_id(request: &Request) -> HeaderValue {
     given.cloned().unwrap_or_else(fresh_id)
 }
 
+/// A name that no other request has: one draw of randomness for the process, then a count.
 fn fresh_id() -> HeaderValue {
-    let mut bytes = [0_u8; 16];
-    // Without randomness the id is not unique, which hurts nobody but the reader of logs.
-    let _ = getrandom::fill(&mut bytes);
-    let text = format!("req_{:032x}", u128::from_be_bytes(bytes));
+    static PROCESS: LazyLock<u64> = LazyLock::new(|| {
+        let mut bytes = [0_u8; 8];
+        // Without randomness the ids of two processes may be equal, which hurts nobody but the reader of their logs.
+        let _ = getrandom::fill(&mut bytes);
+        u64::from_be_bytes(bytes)
+    });
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let text = format!("req_{:016x}{:016x}", *PROCESS, COUNT.fetch_add(1, Ordering::Relaxed));
     HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("req_0"))
 }
 

@@ -18,7 +18,10 @@ pub(super) async fn computer(Named(_): Named<EnvironmentId>) -> Failure {
 }
 
 #[utoipa::path(post, path = "/v1/environments/{vmId}/computer", tag = "environments",
-    params(("vmId" = String, Path, description = "The environment.")),
+    params(
+        ("vmId" = String, Path, description = "The environment."),
+        ("Idempotency-Key" = Option<String>, Header, description = "Without effect: nothing happens."),
+    ),
     security(("bearer" = []), ("cookie" = [])), responses(Refusals))]
 /// Keys and clicks for a screen, which no environment has: always 501.
 pub(super) async fn computer_act(Named(_): Named<EnvironmentId>) -> Failure {
