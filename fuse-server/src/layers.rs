@@ -19,7 +19,7 @@ use axum::{
     middleware::Next,
     response::IntoResponse as _,
 };
-use fuse_orchestrator::wire::route;
+use fuse_orchestrator::{Refusal, wire::route};
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::{Frame, SizeHint};
 use prometheus_client::metrics::gauge::Gauge;
@@ -36,7 +36,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static(route::REQUEST_ID);
 
 /// The address of the caller, as far as it is known.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Origin(pub(crate) Option<IpAddr>);
+struct Origin(Option<IpAddr>);
 
 /// Surrounds every route but the four outer ones.
 pub(crate) async fn surround(
@@ -152,7 +152,10 @@ pub(crate) fn check_network(api: &Api, found: Result<IpAddr, auth::AddressProble
     let refused = match found {
         Err(auth::AddressProblem) => Failure::forbidden("could not parse remote address"),
         Ok(ip) if auth::is_allowed(ip, &api.config.allowed) => return Ok(()),
-        Ok(_) => Failure::forbidden("source address not in allowlist"),
+        Ok(ip) => {
+            api.audit.note(Refusal::Network, ip);
+            Failure::forbidden("source address not in allowlist")
+        }
     };
     api.metrics.refused.get_or_create(&StateLabels { state: "network" }).inc();
     Err(refused)
@@ -185,17 +188,9 @@ pub(crate) async fn authenticate(
 }
 
 fn identify(api: &Api, request: &Request) -> Answer<Caller> {
-    let address = request.extensions().get::<Origin>().and_then(|origin| origin.0).map(auth::bucket_of);
-    if let (Some(limiter), Some(bucket)) = (&api.failures, &address) {
-        limiter.peek(bucket).map_err(|wait| refuse(api, "credentials", wait))?;
-    }
-    let caller = credentials(api, request).inspect_err(|_| {
-        api.metrics.refused.get_or_create(&StateLabels { state: "credentials" }).inc();
-        if let (Some(limiter), Some(bucket)) = (&api.failures, &address) {
-            // Counted; the refusal is on its way already.
-            let _ = limiter.take(bucket);
-        }
-    })?;
+    let address = address_of(request);
+    api.check_failures(address)?;
+    let caller = credentials(api, request).inspect_err(|_| api.note_failure(address))?;
     if let Some(limiter) = &api.by_key {
         limiter.take(&caller.name().to_owned()).map_err(|wait| refuse(api, "key", wait))?;
     }
@@ -222,7 +217,32 @@ fn credentials(api: &Api, request: &Request) -> Answer<Caller> {
     }
 }
 
+/// The address of the caller, as [`admit`] noted it.
+pub(crate) fn address_of(request: &Request) -> Option<IpAddr> {
+    request.extensions().get::<Origin>().and_then(|origin| origin.0)
+}
+
 impl Api {
+    /// Refuses an address that has shown too many wrong credentials.
+    ///
+    /// # Errors
+    /// 429.
+    pub(crate) fn check_failures(&self, address: Option<IpAddr>) -> Answer<()> {
+        let (Some(limiter), Some(address)) = (&self.failures, address) else { return Ok(()) };
+        limiter.peek(&auth::bucket_of(address)).map_err(|wait| refuse(self, "credentials", wait))
+    }
+
+    /// Notes that an address has shown wrong credentials, or none.
+    pub(crate) fn note_failure(&self, address: Option<IpAddr>) {
+        self.metrics.refused.get_or_create(&StateLabels { state: "credentials" }).inc();
+        let Some(address) = address else { return };
+        self.audit.note(Refusal::Credentials, address);
+        if let Some(limiter) = &self.failures {
+            // Counted; the refusal is on its way already.
+            let _ = limiter.take(&auth::bucket_of(address));
+        }
+    }
+
     /// Whether nothing was ever locked: there is no master token, and no key that opens.
     pub(crate) fn is_open(&self) -> bool {
         self.master.is_none() && self.orchestrator.api_keys().iter().all(|key| key.revoked_ms.is_some())

@@ -1,10 +1,11 @@
 //! Credentials, cookies, networks, rates.
 
+use fuse_orchestrator::{Delivery, model::EventKind};
 use serde_json::json;
 
 use crate::support::{Backend, Site, TOKEN, client::request, run};
 
-crate::on_every_backend!(scopes_say_what_a_key_may_do);
+crate::on_every_backend!(scopes_say_what_a_key_may_do, refusals_are_in_the_log_of_events);
 crate::on_every_backend!(with &[("auth-token", "")]; without_a_token_everything_is_open_until_there_is_a_key);
 
 const ROUTES: [(&str, &str); 12] = [
@@ -98,6 +99,15 @@ fn networks_are_checked_everywhere_but_on_health() {
         for path in ["/health", "/ready", "/v1/version"] {
             site.get(path).await.expect(200);
         }
+        let noted = site.server.orchestrator().newest_durable_event().await.expect("a number");
+        let mut events = site.server.orchestrator().events(0);
+        let mut kinds = Vec::new();
+        while events.position() < noted {
+            if let Some(Delivery::Event(event)) = events.next().await.expect("the log") {
+                kinds.push(event.event);
+            }
+        }
+        assert!(kinds.contains(&EventKind::IpRejected), "{kinds:?}");
         let here =
             Site::start_with(Backend::Memory, &[("allowed-cidrs", "127.0.0.0/8")]).await.expect("a server");
         here.get("/v1/hosts").await.expect(200);
@@ -184,4 +194,23 @@ fn rates_are_limited_by_address_by_key_and_by_failure() {
         }
         assert!(statuses.contains(&404) && statuses.contains(&429), "{statuses:?}");
     });
+}
+
+/// Once for an address in a minute: whoever is refused cannot fill the log.
+async fn refusals_are_in_the_log_of_events(site: Site) {
+    for _ in 0..5 {
+        site.call_as("wrong", "GET", "/v1/hosts", None).await.error(401, "unauthorized");
+    }
+    let mut told = serde_json::Value::Null;
+    for _ in 0..100 {
+        told = site.get("/v1/events?subject_kind=address&subject_id=127.0.0.1").await.expect(200).json();
+        if told["events"].as_array().is_some_and(|events| !events.is_empty()) {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert_eq!(told["events"].as_array().map(Vec::len), Some(1), "{told}");
+    assert_eq!(told["events"][0]["event"], "auth.failed");
+    assert_eq!(told["events"][0]["subject"], json!({"kind": "address", "id": "127.0.0.1"}));
+    assert!(!told.to_string().contains("wrong"));
 }
