@@ -146,6 +146,9 @@ async fn figures_have_their_names(site: Site) {
     ] {
         assert!(text.contains(line), "{line}\n{text}");
     }
+    let commits =
+        text.lines().find_map(|line| line.strip_prefix("orchestrator_store_commit_duration_seconds_count "));
+    assert!(commits.is_some_and(|count| count.parse().is_ok_and(|count: u64| count >= 4)), "{commits:?}");
     let open = site.call_with("GET", "/metrics", &[("accept", "application/openmetrics-text")], None).await;
     assert!(
         open.header("content-type").starts_with("application/openmetrics-text")
