@@ -1945,7 +1945,7 @@ fuse_status_t fuse_orchestrator_open_with(const char *directory,
  *
  * ISR-safe: no; allocates: yes; blocks: no; thread-safe: yes.
  */
-fuse_status_t fuse_orchestrator_provider(const struct fuse_orchestrator_t *orchestrator,
+fuse_status_t fuse_orchestrator_provider(struct fuse_orchestrator_t *orchestrator,
                                          char **out);
 
 /**

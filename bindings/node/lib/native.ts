@@ -121,7 +121,7 @@ export interface NativeRuntime {
   modules(): NativeId[];
   start(slot: number, generation: number): void;
   pause(slot: number, generation: number): void;
-  runStep(slot: number, generation: number): void;
+  stepper(slot: number, generation: number): () => void;
   restartModule(slot: number, generation: number): void;
   update(slot: number, generation: number, artifact: Uint8Array): void;
   unload(slot: number, generation: number): void;

@@ -193,7 +193,7 @@ class Orchestrator:
         self._calls.call("dismiss_dead_letter", id=id)
 
     def __repr__(self) -> str:
-        return "Orchestrator()"
+        return "<Orchestrator behind the REST API>" if self.provider is None else f"<Orchestrator on {self.provider.url}>"
 
 
 class Owned(Record):

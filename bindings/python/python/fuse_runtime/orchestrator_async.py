@@ -195,7 +195,7 @@ class AsyncOrchestrator:
         await self._calls.call("dismiss_dead_letter", id=id)
 
     def __repr__(self) -> str:
-        return "AsyncOrchestrator()"
+        return "<AsyncOrchestrator behind the REST API>" if self.provider is None else f"<AsyncOrchestrator on {self.provider.url}>"
 
 
 class Owned(Record):
