@@ -26,9 +26,9 @@
 static fuse_orchestrator_t *plane;
 
 /* Ends the program when a call failed, with the error body that it gave. */
-static void must(fuse_status_t status, const char *doing, const char *answer) {
+static void must(fuse_status_t status, const char *doing, char *const *answer) {
     if (status == FUSE_OK) return;
-    fprintf(stderr, "sandbox: %s: %s: %s\n", doing, fuse_status_name(status), answer ? answer : "");
+    fprintf(stderr, "sandbox: %s: %s: %s\n", doing, fuse_status_name(status), answer && *answer ? *answer : "");
     exit(1);
 }
 
@@ -58,7 +58,7 @@ static unsigned long number_of(const char *json, const char *name) {
 static char *output_of(const char *id, const char *line) {
     char request[512], *answer;
     snprintf(request, sizeof request, "{\"shell\":\"%s\"}", line);
-    must(fuse_orchestrator_exec(plane, id, request, &answer), line, answer);
+    must(fuse_orchestrator_exec(plane, id, request, &answer), line, &answer);
     if (number_of(answer, "exit_code") != 0) {
         fprintf(stderr, "sandbox: %s: %s\n", line, answer);
         exit(1);
@@ -119,7 +119,7 @@ static void print_events(uint64_t began) {
     must(fuse_orchestrator_newest_event(plane, &last), "newest event", NULL);
     unsigned long newest = (unsigned long)last;
     snprintf(query, sizeof query, "{\"after\":\"%lu\"}", (unsigned long)began);
-    must(fuse_orchestrator_events(plane, query, print_event, &newest, NULL, &events, &answer), "events", answer);
+    must(fuse_orchestrator_events(plane, query, print_event, &newest, NULL, &events, &answer), "events", &answer);
     pthread_mutex_lock(&lock);
     while (!ended) pthread_cond_wait(&changed, &lock);
     pthread_mutex_unlock(&lock);
@@ -128,15 +128,15 @@ static void print_events(uint64_t began) {
 
 static char *wait_running(const char *id) {
     char *answer;
-    must(fuse_orchestrator_wait_running(plane, id, SOON_MS, &answer), id, answer);
+    must(fuse_orchestrator_wait_running(plane, id, SOON_MS, &answer), id, &answer);
     return answer;
 }
 
 static void destroy(const char *id) {
     char *answer;
-    must(fuse_orchestrator_destroy(plane, id, &answer), id, answer);
+    must(fuse_orchestrator_destroy(plane, id, &answer), id, &answer);
     fuse_string_free(answer);
-    must(fuse_orchestrator_get(plane, id, &answer), id, answer);
+    must(fuse_orchestrator_get(plane, id, &answer), id, &answer);
     char *state = text_of(answer, "state");
     printf("%s is %s\n", id, state);
     free(state);
@@ -150,7 +150,7 @@ static void live(int has_memory) {
     snprintf(request, sizeof request,
              "{\"task_id\":\"demo\",\"spec\":{\"cpus\":1,\"ram_mb\":256},\"startup_script\":\"%s\"}",
              has_memory ? COUNTER : NOTES);
-    must(fuse_orchestrator_provision(plane, request, NULL, &answer), "provision", answer);
+    must(fuse_orchestrator_provision(plane, request, NULL, &answer), "provision", &answer);
     char *id = text_of(answer, "id");
     fuse_string_free(answer);
     answer = wait_running(id);
@@ -162,12 +162,12 @@ static void live(int has_memory) {
     show(id, "cat /notes");
     /* With memory and processors: what runs goes on from here. */
     const unsigned long before = has_memory ? count_beyond(id, 0) : 0;
-    must(fuse_orchestrator_create_snapshot(plane, id, has_memory ? "{\"live\":true}" : NULL, &answer), "snapshot", answer);
+    must(fuse_orchestrator_create_snapshot(plane, id, has_memory ? "{\"live\":true}" : NULL, &answer), "snapshot", &answer);
     char *snapshot = text_of(answer, "id");
     fuse_string_free(answer);
     show(id, "echo 'changed later' > /notes; cat /notes");
     const unsigned long later = has_memory ? count_beyond(id, before + 20) : 0;
-    must(fuse_orchestrator_restore_snapshot(plane, snapshot, &answer), "restore", answer);
+    must(fuse_orchestrator_restore_snapshot(plane, snapshot, &answer), "restore", &answer);
     fuse_string_free(answer);
     show(id, "cat /notes");
     if (has_memory)
@@ -175,7 +175,7 @@ static void live(int has_memory) {
                count_beyond(id, before));
 
     snprintf(request, sizeof request, "{\"reuse_snapshot_id\":\"%s\"}", snapshot);
-    must(fuse_orchestrator_fork(plane, id, request, &answer), "fork", answer);
+    must(fuse_orchestrator_fork(plane, id, request, &answer), "fork", &answer);
     char *fork = text_of(answer, "id");
     fuse_string_free(answer);
     fuse_string_free(wait_running(fork));
@@ -187,11 +187,11 @@ static void live(int has_memory) {
         show(fork, counts);
         show(id, counts);
     }
-    must(fuse_orchestrator_drain(plane, id, &answer), "drain", answer);
+    must(fuse_orchestrator_drain(plane, id, &answer), "drain", &answer);
     fuse_string_free(answer);
     destroy(id);
     destroy(fork);
-    must(fuse_orchestrator_delete_snapshot(plane, snapshot, &answer), "delete the snapshot", answer);
+    must(fuse_orchestrator_delete_snapshot(plane, snapshot, &answer), "delete the snapshot", &answer);
     fuse_string_free(answer);
     free(id);
     free(fork);
@@ -209,7 +209,7 @@ int main(int argc, char **argv) {
         fprintf(stderr, "sandbox: %s\n", error);
         return 1;
     }
-    must(fuse_orchestrator_provider(plane, &answer), "provider", answer);
+    must(fuse_orchestrator_provider(plane, &answer), "provider", &answer);
     char *name = text_of(answer, "name"), *why = text_of(answer, "why");
     const int has_memory = strcmp(name, "local") == 0;
     printf("host default: %s%s%s\n", has_memory ? "real VMs of this machine" : "the STUB, which isolates nothing",
