@@ -49,13 +49,14 @@ unsafe fn options(raw: *const fuse_open_options_t) -> Result<EmbeddedOptions, Fa
     if raw.is_null() {
         return Ok(EmbeddedOptions::default());
     }
-    // SAFETY: the caller's, here and below.
+    // SAFETY: the caller's.
     let raw = unsafe { crossing::read(raw) }?;
     if raw.flags != 0 {
         return Err(Refusal::Value { what: "flags of fuse_open_options_t is not 0" }.into());
     }
     let text = |at: *const c_char, what| match at.is_null() {
         true => Ok(None),
+        // SAFETY: the caller's.
         false => unsafe { crossing::string(at, what) }.map(Some),
     };
     let provider = match text(raw.provider, "provider")? {
@@ -201,7 +202,7 @@ pub unsafe extern "C" fn fuse_orchestrator_provider(
     unsafe {
         with(orchestrator, out, |plane| match &plane.provider {
             Some(provider) => Ok(json(&DefaultProvider { warning: None, ..provider.clone() })?),
-            None => Ok(alloc::string::String::new()),
+            None => Ok(String::new()),
         })
     }
 }
