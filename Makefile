@@ -19,7 +19,7 @@ test: ## everything that must pass: formatting, lints, licences, documentation, 
 
 build: ## release binaries in target/release, a wheel and an npm tarball in target/dist
 	@tests/setup.sh build
-	$(CARGO) build --release -p fuse-cli -p libfuse -p fuse-host-agent
+	$(CARGO) build --release --workspace --lib --bin fuse --bin fuse-host-agent
 	host-agent/scripts/build-fused.sh
 	@bindings/build.sh
 
