@@ -152,6 +152,21 @@ fn clones_diverge_in_memory_and_disk_and_are_their_own() {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
         let seen: u64 = sh(agent, "two", "date +%s").await.parse().unwrap();
         assert!(now.abs_diff(seen) < 120, "its clock says {seen}, ours {now}");
+        // Its agent starts again as whom it is, and not as whom the machine booted.
+        let fused = "for p in $(pidof fused); do tr '\\0' ' ' < /proc/$p/cmdline; done";
+        let killed = Exec { timeout_ms: 5000, ..Exec::argv(["sh", "-c", "kill -9 $(pidof fused)"]) };
+        let _ = agent.exec(&name("two"), &killed).await;
+        let back = Exec { timeout_ms: 60_000, ..Exec::argv(["sh", "-c", fused]) };
+        let mut said = Err(());
+        for _ in 0..100 {
+            said = agent.exec(&name("two"), &back).await.map_err(drop);
+            if said.is_ok() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        let said = String::from_utf8(said.unwrap().stdout).unwrap();
+        assert!(said.contains("--vm-id two "), "{said}");
         agent.destroy(&name("two")).await.unwrap();
     });
 }
@@ -298,11 +313,22 @@ fn a_disk_snapshot_boots() {
     on_clone("disk", |origin| async move {
         let agent = &origin.agent;
         sh(agent, "disk", "echo on the disk > /root/notes; echo 9 > /run/memory").await;
+        let identity = "hostname; cat /etc/machine-id";
+        let before = sh(agent, "disk", identity).await;
         let snapshot = agent.snapshot(&name("disk"), memory(Memory::None)).await.unwrap();
         sh(agent, "disk", "echo later > /root/notes; sync").await;
         agent.restore(&name("disk"), &snapshot.id).await.unwrap();
         assert_eq!(sh(agent, "disk", "cat /root/notes").await, "on the disk");
         assert_ne!(run(agent, "disk", "cat /run/memory").await.result.exit_code, 0, "memory begins anew");
+        assert_eq!(sh(agent, "disk", identity).await, before, "it is the same machine");
+        assert!(before.starts_with("disk\n"), "{before}");
+        let other = NewVm { seed: Some(snapshot.id.clone()), ..linux("disk-two") };
+        agent.create(other).await.unwrap();
+        let after = sh(agent, "disk-two", identity).await;
+        assert!(after.starts_with("disk-two\n"), "{after}");
+        assert_ne!(after.lines().last(), before.lines().last(), "each machine has an id of its own");
+        assert_eq!(after.lines().last().unwrap().len(), 32);
+        agent.destroy(&name("disk-two")).await.unwrap();
     });
 }
 

@@ -345,6 +345,8 @@ impl Inner {
     pub(super) fn machine(&self, vm: &Vm, disk: Option<(DiskFormat, String)>) -> Machine {
         let record = vm.record();
         let (format, arguments) = disk.unwrap_or_default();
+        // Who it is, from its first program on: host name and machine id.
+        let arguments = format!("{arguments} fuse.vm_id={}", record.name);
         let has = |name: &str| vm.site.file(name).exists();
         let mut nic = match (&record.net, &self.config.network) {
             (Some(Lease::Tap(lease)), NetworkConfig::Tap { limit, .. }) => Some(Nic::Tap {
