@@ -647,7 +647,8 @@ fn in_guest_limits_hold() {
             .stdin(std::process::Stdio::piped())
             .spawn()
             .unwrap();
-        groups.place(group, &Process::of(child.id().try_into().unwrap()).unwrap(), limits).unwrap();
+        let process = Process::of(child.id().try_into().unwrap()).unwrap();
+        groups.make(group, limits).unwrap().take(&process).unwrap();
         assert_eq!(read(group, "memory.max"), "16777216");
         assert_eq!(read(group, "cpu.max"), "5000 100000");
         assert_eq!(read(group, "pids.max"), "3");
