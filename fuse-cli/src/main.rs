@@ -25,7 +25,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const STACK_BYTES: usize = 2 * fuse_edge::STACK_BYTES_LIMIT as usize + (4 << 20);
 
 fn main() -> ExitCode {
-    let cli = cli::Cli::try_parse().unwrap_or_else(|e| refuse(&e));
+    let words = server::spelled(std::env::args_os());
+    let cli = cli::Cli::try_parse_from(words).unwrap_or_else(|e| refuse(&e));
     match thread::Builder::new().stack_size(STACK_BYTES).spawn(|| run(cli)).map(thread::JoinHandle::join) {
         Ok(Ok(code)) => code,
         // The panic has said what happened.

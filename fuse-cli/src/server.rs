@@ -14,6 +14,7 @@ use crate::outcome::{Failure, Outcome};
 
 pub(crate) use doctor::Doctor;
 pub(crate) use serve::Serve;
+pub(crate) use settings::spelled;
 pub(crate) use state::State;
 
 /// Runs asynchronous work to its end.

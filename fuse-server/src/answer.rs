@@ -18,8 +18,10 @@ const LONGEST_MESSAGE: usize = 4_000;
 
 /// A JSON answer: with a line end, and without the characters that mean something in HTML.
 pub(crate) fn json<T: Serialize + ?Sized>(status: StatusCode, body: &T) -> Response<Body> {
-    match serde_json::to_vec(body) {
-        Ok(bytes) => typed(status, escape(bytes)),
+    // As much as most answers have.
+    let mut bytes = Vec::with_capacity(1_024);
+    match serde_json::to_writer(&mut bytes, body) {
+        Ok(()) => typed(status, escape(bytes)),
         Err(error) => Failure::internal(format!("the answer could not be written: {error}")).into_response(),
     }
 }
@@ -32,25 +34,27 @@ fn typed(status: StatusCode, bytes: Vec<u8>) -> Response<Body> {
 }
 
 /// In JSON these characters are only ever inside texts, so every one of them can be replaced.
-fn escape(bytes: Vec<u8>) -> Vec<u8> {
-    let special = |b: &u8| matches!(b, b'<' | b'>' | b'&' | 0xe2);
-    let mut out =
-        if bytes.iter().any(special) { Vec::with_capacity(bytes.len() + 64) } else { bytes.clone() };
-    if out.is_empty() {
-        let mut rest = bytes.as_slice();
-        while let Some((first, after)) = rest.split_first() {
-            rest = after;
-            match first {
-                b'<' => out.extend_from_slice(b"\\u003c"),
-                b'>' => out.extend_from_slice(b"\\u003e"),
-                b'&' => out.extend_from_slice(b"\\u0026"),
-                // The two line separators of Unicode.
-                0xe2 if rest.starts_with(&[0x80, 0xa8]) || rest.starts_with(&[0x80, 0xa9]) => {
-                    out.extend_from_slice(if rest.get(1) == Some(&0xa8) { b"\\u2028" } else { b"\\u2029" });
-                    rest = rest.get(2..).unwrap_or_default();
-                }
-                other => out.push(*other),
+fn escape(mut bytes: Vec<u8>) -> Vec<u8> {
+    let is_special = |byte: &u8| matches!(byte, b'<' | b'>' | b'&' | 0xe2);
+    let Some(first) = bytes.iter().position(is_special) else {
+        bytes.push(b'\n');
+        return bytes;
+    };
+    let mut out = Vec::with_capacity(bytes.len() + 64);
+    let (plain, mut rest) = bytes.split_at(first);
+    out.extend_from_slice(plain);
+    while let Some((first, after)) = rest.split_first() {
+        rest = after;
+        match first {
+            b'<' => out.extend_from_slice(b"\\u003c"),
+            b'>' => out.extend_from_slice(b"\\u003e"),
+            b'&' => out.extend_from_slice(b"\\u0026"),
+            // The two line separators of Unicode.
+            0xe2 if rest.starts_with(&[0x80, 0xa8]) || rest.starts_with(&[0x80, 0xa9]) => {
+                out.extend_from_slice(if rest.get(1) == Some(&0xa8) { b"\\u2028" } else { b"\\u2029" });
+                rest = rest.get(2..).unwrap_or_default();
             }
+            other => out.push(*other),
         }
     }
     out.push(b'\n');

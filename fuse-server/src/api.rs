@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    auth::{Limiter, MasterToken},
+    auth::{Audit, Limiter, MasterToken},
     layers,
     metrics::Metrics,
     repeat::Repeats,
@@ -88,6 +88,7 @@ pub(crate) struct Api {
     pub(crate) by_key: Option<Limiter<String>>,
     pub(crate) by_address: Option<Limiter<std::net::IpAddr>>,
     pub(crate) failures: Option<Limiter<std::net::IpAddr>>,
+    pub(crate) audit: Audit,
 }
 
 /// The routes over an orchestrator: [`router`] with the figures and the stop signal of the caller's choice.
@@ -132,6 +133,7 @@ impl Service {
                 Duration::from_secs(60),
                 rate.failures_per_minute,
             ),
+            audit: Audit::new(self.orchestrator.clone()),
             orchestrator: self.orchestrator,
             config: self.config,
             metrics: self.metrics,

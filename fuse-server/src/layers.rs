@@ -4,7 +4,10 @@
 use std::{
     net::{IpAddr, SocketAddr},
     pin::Pin,
-    sync::{Arc, LazyLock},
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -16,7 +19,7 @@ use axum::{
     middleware::Next,
     response::IntoResponse as _,
 };
-use fuse_orchestrator::wire::route;
+use fuse_orchestrator::{Refusal, wire::route};
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::{Frame, SizeHint};
 use prometheus_client::metrics::gauge::Gauge;
@@ -33,7 +36,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static(route::REQUEST_ID);
 
 /// The address of the caller, as far as it is known.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Origin(pub(crate) Option<IpAddr>);
+struct Origin(Option<IpAddr>);
 
 /// Surrounds every route but the four outer ones.
 pub(crate) async fn surround(
@@ -98,11 +101,16 @@ fn request_id(request: &Request) -> HeaderValue {
     given.cloned().unwrap_or_else(fresh_id)
 }
 
+/// A name that no other request has: one draw of randomness for the process, then a count.
 fn fresh_id() -> HeaderValue {
-    let mut bytes = [0_u8; 16];
-    // Without randomness the id is not unique, which hurts nobody but the reader of logs.
-    let _ = getrandom::fill(&mut bytes);
-    let text = format!("req_{:032x}", u128::from_be_bytes(bytes));
+    static PROCESS: LazyLock<u64> = LazyLock::new(|| {
+        let mut bytes = [0_u8; 8];
+        // Without randomness the ids of two processes may be equal, which hurts nobody but the reader of their logs.
+        let _ = getrandom::fill(&mut bytes);
+        u64::from_be_bytes(bytes)
+    });
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let text = format!("req_{:016x}{:016x}", *PROCESS, COUNT.fetch_add(1, Ordering::Relaxed));
     HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("req_0"))
 }
 
@@ -144,7 +152,10 @@ pub(crate) fn check_network(api: &Api, found: Result<IpAddr, auth::AddressProble
     let refused = match found {
         Err(auth::AddressProblem) => Failure::forbidden("could not parse remote address"),
         Ok(ip) if auth::is_allowed(ip, &api.config.allowed) => return Ok(()),
-        Ok(_) => Failure::forbidden("source address not in allowlist"),
+        Ok(ip) => {
+            api.audit.note(Refusal::Network, ip);
+            Failure::forbidden("source address not in allowlist")
+        }
     };
     api.metrics.refused.get_or_create(&StateLabels { state: "network" }).inc();
     Err(refused)
@@ -177,17 +188,9 @@ pub(crate) async fn authenticate(
 }
 
 fn identify(api: &Api, request: &Request) -> Answer<Caller> {
-    let address = request.extensions().get::<Origin>().and_then(|origin| origin.0).map(auth::bucket_of);
-    if let (Some(limiter), Some(bucket)) = (&api.failures, &address) {
-        limiter.peek(bucket).map_err(|wait| refuse(api, "credentials", wait))?;
-    }
-    let caller = credentials(api, request).inspect_err(|_| {
-        api.metrics.refused.get_or_create(&StateLabels { state: "credentials" }).inc();
-        if let (Some(limiter), Some(bucket)) = (&api.failures, &address) {
-            // Counted; the refusal is on its way already.
-            let _ = limiter.take(bucket);
-        }
-    })?;
+    let address = address_of(request);
+    api.check_failures(address)?;
+    let caller = credentials(api, request).inspect_err(|_| api.note_failure(address))?;
     if let Some(limiter) = &api.by_key {
         limiter.take(&caller.name().to_owned()).map_err(|wait| refuse(api, "key", wait))?;
     }
@@ -214,7 +217,32 @@ fn credentials(api: &Api, request: &Request) -> Answer<Caller> {
     }
 }
 
+/// The address of the caller, as [`admit`] noted it.
+pub(crate) fn address_of(request: &Request) -> Option<IpAddr> {
+    request.extensions().get::<Origin>().and_then(|origin| origin.0)
+}
+
 impl Api {
+    /// Refuses an address that has shown too many wrong credentials.
+    ///
+    /// # Errors
+    /// 429.
+    pub(crate) fn check_failures(&self, address: Option<IpAddr>) -> Answer<()> {
+        let (Some(limiter), Some(address)) = (&self.failures, address) else { return Ok(()) };
+        limiter.peek(&auth::bucket_of(address)).map_err(|wait| refuse(self, "credentials", wait))
+    }
+
+    /// Notes that an address has shown wrong credentials, or none.
+    pub(crate) fn note_failure(&self, address: Option<IpAddr>) {
+        self.metrics.refused.get_or_create(&StateLabels { state: "credentials" }).inc();
+        let Some(address) = address else { return };
+        self.audit.note(Refusal::Credentials, address);
+        if let Some(limiter) = &self.failures {
+            // Counted; the refusal is on its way already.
+            let _ = limiter.take(&auth::bucket_of(address));
+        }
+    }
+
     /// Whether nothing was ever locked: there is no master token, and no key that opens.
     pub(crate) fn is_open(&self) -> bool {
         self.master.is_none() && self.orchestrator.api_keys().iter().all(|key| key.revoked_ms.is_some())

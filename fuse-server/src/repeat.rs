@@ -177,11 +177,12 @@ async fn keep(orchestrator: &ControlPlane, name: &str, digest: &str, answer: Ans
     };
     let (parts, body) = response.into_parts();
     let body = body.collect().await.map_err(|error| Failure::internal(error.to_string()))?.to_bytes();
-    let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let told = |name| parts.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     if body.len() <= LARGEST_ANSWER {
         let answer = OnceAnswer {
             status: parts.status.as_u16(),
-            content_type: content_type.unwrap_or_default().to_owned(),
+            content_type: told(header::CONTENT_TYPE).unwrap_or_default().to_owned(),
+            location: told(header::LOCATION).unwrap_or_default().to_owned(),
             body: body.to_vec(),
         };
         if let Err(error) = orchestrator.finish_once(name, digest, &answer).await {
@@ -194,10 +195,12 @@ async fn keep(orchestrator: &ControlPlane, name: &str, digest: &str, answer: Ans
 fn restore(answer: OnceAnswer) -> Answer {
     let mut response = Response::new(Body::from(answer.body));
     *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
-    if let Ok(value) = HeaderValue::from_str(&answer.content_type)
-        && !value.is_empty()
-    {
-        response.headers_mut().insert(header::CONTENT_TYPE, value);
+    for (name, text) in [(header::CONTENT_TYPE, answer.content_type), (header::LOCATION, answer.location)] {
+        if let Ok(value) = HeaderValue::from_str(&text)
+            && !value.is_empty()
+        {
+            response.headers_mut().insert(name, value);
+        }
     }
     Ok(response.into_response())
 }

@@ -15,6 +15,7 @@ use std::{
     time::Duration,
 };
 
+use rustix::process::{Resource, getrlimit, setrlimit};
 use serde_json::{Value, json};
 use support::{Reply, Stream, TOKEN, client::request, postgres, run, site::resolve};
 use tokio::{
@@ -239,7 +240,10 @@ fn kill_9_under_load_on_postgres() {
 
 /// Open streams at a time: 10,000, or what the limit of file descriptors leaves.
 fn streams() -> usize {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(20_000);
+    let mut limits = getrlimit(Resource::Nofile);
+    limits.current = limits.maximum;
+    setrlimit(Resource::Nofile, limits).expect("up to the hard limit");
+    let limit = limits.current.unwrap_or(20_000);
     let most = usize::try_from(limit.saturating_sub(500)).unwrap_or(10_000);
     let wanted =
         std::env::var("FUSE_SERVER_STREAMS").ok().and_then(|text| text.parse().ok()).unwrap_or(10_000);

@@ -206,6 +206,8 @@ pub(crate) fn snapshot(item: &Snapshot) -> String {
     more("parent", item.parent_snapshot_id.as_ref().map(ToString::to_string).unwrap_or_default());
     more("size", if item.size_bytes == 0 { String::new() } else { crate::output::bytes(item.size_bytes) });
     more("digest", item.digest.clone());
+    let copies: Vec<_> = item.copies.keys().map(ToString::to_string).collect();
+    more("also on", copies.join(", "));
     more("comment", item.comment.clone());
     more("kept until", item.retention_until.map(|until| until.to_string()).unwrap_or_default());
     for (key, value) in &item.metadata {

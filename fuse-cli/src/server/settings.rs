@@ -1,5 +1,6 @@
 //! The settings of the server as flags: one for each row of its table.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, value_parser};
@@ -88,9 +89,44 @@ impl SettingArgs {
     }
 }
 
+/// The words of a command line, with two dashes where the server of the original takes one: `-listen`, `-vm-prefix=x`.
+pub(crate) fn spelled(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut words: Vec<_> = words.collect();
+    let command = words.iter().skip(1).find(|word| !word.as_encoded_bytes().starts_with(b"-"));
+    if !command.is_some_and(|command| command == "serve" || command == "doctor") {
+        return words;
+    }
+    for word in &mut words {
+        let Some(text) = word.to_str().and_then(|text| text.strip_prefix('-')) else { continue };
+        let name = text.split('=').next().unwrap_or_default();
+        if SETTINGS.iter().any(|setting| setting.name == name) {
+            *word = format!("--{text}").into();
+        }
+    }
+    words
+}
+
 /// Where data goes when nobody says: the XDG data directory.
 fn data_dir() -> Option<PathBuf> {
     let set = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let base = set("XDG_DATA_HOME").or_else(|| set("HOME").map(|home| home.join(".local/share")));
     base.map(|base| base.join("fuse"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spelled_out(line: &str) -> String {
+        let words = spelled(line.split(' ').map(OsString::from));
+        words.into_iter().map(|word| word.into_string().unwrap()).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn one_dash_is_enough_for_settings() {
+        let line = "fuse serve -listen :8080 -vm-prefix=x --memory -h -o json -x";
+        assert_eq!(spelled_out(line), "fuse serve --listen :8080 --vm-prefix=x --memory -h -o json -x");
+        let other = "fuse environment exec fuse-t1 -- serve -listen";
+        assert_eq!(spelled_out(other), other);
+    }
 }

@@ -47,5 +47,5 @@ pub use error::{Error, ErrorCode, IllegalTransition, Limit, Problem, RecordKind,
 pub use interface::{BlockingOrchestrator, LogStream, Orchestrator, Subscription};
 pub use orchestrator::{
     Builder, Config, ControlPlane, CursorError, Delivery, HostDrainProgress, HostRegistration, HostReport,
-    Look, Once, OnceAnswer, Page, ReconcileWatcher, Removal, SecretKeeper, Timeouts,
+    Look, Once, OnceAnswer, Page, ReconcileWatcher, Refusal, Removal, SecretKeeper, Timeouts,
 };

@@ -6,6 +6,7 @@
 //! `cargo bench -p fuse-server --bench http`; `FUSE_BENCH_SECONDS` (default 2) is the time of each row.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a benchmark fails by panicking")]
 
+mod awake;
 mod load;
 mod site;
 mod streams;
@@ -97,8 +98,8 @@ impl Added {
         self.http - self.library
     }
 
-    fn print(&self) {
-        println!("GET one, one call after another, medians of {TURNS} turns of {CALLS_A_TURN} calls:");
+    fn print(&self, how: &str) {
+        println!("GET one, one call after another, {how}, medians of {TURNS} turns of {CALLS_A_TURN} calls:");
         println!("- the library: {:.1} µs", self.library);
         println!("- over HTTP: {:.1} µs", self.http);
         println!("- the same bytes, ready, over HTTP (socket, HTTP, generator): {:.1} µs", self.floor);
@@ -128,7 +129,10 @@ async fn run() {
     let each = memory * 1024.0 / ENVIRONMENTS as f64;
     println!("memory for {ENVIRONMENTS} environments: {memory:.0} MiB ({each:.1} KiB each)\n");
     let served = site::serve(&fuse).await;
-    Added::measure(&load, &served, &fuse).await.print();
+    Added::measure(&load, &served, &fuse).await.print("on a machine at rest");
+    let awake = awake::Awake::keep();
+    Added::measure(&load, &served, &fuse).await.print("with its processors kept awake");
+    drop(awake);
 
     println!("| | connections | requests/s, pushed | p50 µs | p99 µs | p99.9 µs |");
     println!("|---|--:|--:|--:|--:|--:|");

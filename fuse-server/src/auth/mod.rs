@@ -1,6 +1,7 @@
 //! Who calls, from where, and what they may do.
 
 mod address;
+mod audit;
 mod credentials;
 mod limiter;
 
@@ -9,6 +10,7 @@ use std::collections::BTreeSet;
 use fuse_orchestrator::secrets::Scope;
 
 pub(crate) use address::{AddressProblem, caller_address, is_allowed};
+pub(crate) use audit::Audit;
 pub(crate) use credentials::{MasterToken, missing, session_cookie, shown_token};
 pub(crate) use limiter::{Limiter, bucket_of};
 

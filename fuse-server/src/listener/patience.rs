@@ -155,9 +155,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
         let before = buffer.filled().len();
         let result = Pin::new(&mut self.stream).poll_read(context, buffer);
         if buffer.filled().len() > before && self.phase.get() == IDLE {
+            // Whoever parses it asks for more at once, unless the header is whole: then it needs no deadline.
             self.phase.0.store(HEADER, Ordering::Relaxed);
-            // So that the deadline of the header begins with its first byte.
-            self.check_reading(context)?;
         }
         result
     }

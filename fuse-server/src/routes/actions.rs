@@ -14,7 +14,7 @@ use fuse_orchestrator::{
 };
 
 use super::{
-    environments::{prefers_async, shown, started},
+    environments::{accepted_answer, prefers_async, shown, started},
     names::{Action, Named, Params},
     openapi::Refusals,
 };
@@ -38,7 +38,7 @@ use crate::{
     responses(
         (status = 200, description = "drain: the environment. exec: what the command left.", body = super::openapi::ActionAnswer),
         (status = 201, description = "fork: the new environment, which runs.", body = wire::Environment),
-        (status = 202, description = "fork: the new environment, which comes up.", body = wire::Environment),
+        (status = 202, description = "fork: the new environment, which comes up. `Location` says where to look.", body = wire::Environment),
         (status = 204, description = "rotate-token: the agent takes the new token and no other."),
         Refusals))]
 /// Drains, forks, runs a command, or rotates the token.
@@ -79,7 +79,7 @@ async fn perform(api: Arc<Api>, id: EnvironmentId, action: String, body: Bytes, 
             let asked: ForkEnvironment = body::parse_optional(&body)?;
             let fork = api.orchestrator.fork(&id, asked.request()?).await?;
             if at_once {
-                return Ok(shown(StatusCode::ACCEPTED, &fork));
+                return Ok(accepted_answer(&fork));
             }
             started(&api, &fork, api.config.create_wait).await
         }

@@ -120,7 +120,8 @@ pub(super) async fn started(api: &Api, accepted: &Environment, limit: Duration) 
     }
 }
 
-fn accepted_answer(environment: &Environment) -> Response<Body> {
+/// 202, and where to look.
+pub(super) fn accepted_answer(environment: &Environment) -> Response<Body> {
     let mut response = shown(StatusCode::ACCEPTED, environment);
     let place = route::with_name(route::ENVIRONMENT, environment.id.as_str());
     if let Ok(place) = HeaderValue::from_str(&place) {

@@ -12,9 +12,9 @@ use fuse_orchestrator::wire::{ErrorBody, Login, route};
 use crate::{
     answer::{Answer, Failure, empty},
     api::Api,
-    auth::{self, session_cookie},
+    auth::session_cookie,
     body,
-    layers::Origin,
+    layers::address_of,
 };
 
 #[utoipa::path(post, path = "/login", tag = "service", request_body = Login,
@@ -27,17 +27,12 @@ use crate::{
               (status = 429, description = "Too many requests.", body = ErrorBody)))]
 /// Exchanges the master token for a cookie. API keys are not taken.
 pub(super) async fn login(State(api): State<Arc<Api>>, request: Request) -> Answer {
-    let origin = request.extensions().get::<Origin>().and_then(|origin| origin.0).map(auth::bucket_of);
+    let address = address_of(&request);
     let login: Login = body::json(&api, request, route::LOGIN_BYTES).await?;
     let Some(master) = &api.master else { return Ok(empty(StatusCode::NO_CONTENT)) };
-    if let (Some(limiter), Some(bucket)) = (&api.failures, &origin) {
-        limiter.peek(bucket).map_err(|wait| Failure::too_many(wait.as_secs() + 1))?;
-    }
+    api.check_failures(address)?;
     if !master.matches(&login.token.0) {
-        if let (Some(limiter), Some(bucket)) = (&api.failures, &origin) {
-            // Counted; the refusal is on its way already.
-            let _ = limiter.take(bucket);
-        }
+        api.note_failure(address);
         return Err(Failure::unauthorized("invalid token"));
     }
     let cookie = session_cookie(Some(&login.token.0), api.config.secure_cookies)

@@ -69,9 +69,9 @@ pub(crate) fn inner(api: &Shared) -> Router {
         .route("/v1/environments/{vmId}/files", may(Admin, put(guest::upload)))
         .route(
             "/v1/environments/{vmId}/computer",
-            may(Write, get(odd::computer)).merge(may(Write, post(odd::computer))),
+            may(Write, get(odd::computer)).merge(may(Write, post(odd::computer_act))),
         )
-        .route("/v1/environments/{vmId}/computer/stream", may(Write, get(odd::computer)))
+        .route("/v1/environments/{vmId}/computer/stream", may(Write, get(odd::computer_stream)))
         .route("/v1/environments/{vmId}/snapshots", may(Write, post(snapshots::create)))
         .route("/v1/snapshots", may(Read, get(snapshots::list)))
         .route("/v1/snapshots/resolve", may(Read, get(snapshots::resolve)))

@@ -10,7 +10,7 @@ use std::{
 use fuse_orchestrator::store::{Kind, SharedStore};
 use tokio::net::TcpListener;
 
-use super::{LocalHost, storage};
+use super::{LocalHost, descriptors, storage};
 use crate::{
     listener::Tls,
     settings::{ProviderChoice, Settings, State},
@@ -184,8 +184,8 @@ fn existing(dir: &Path) -> Option<PathBuf> {
 }
 
 fn files(found: &mut Examination) {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    let Some(limit) = limit.filter(|limit| *limit < 4_096) else {
+    // The server raises its soft limit to this one.
+    let Some(limit) = descriptors::most().filter(|limit| *limit < 4_096) else {
         return found.good("file descriptors", "there are at least 4096");
     };
     let seen = format!("at most {limit}, which is that many connections and files together");
@@ -193,7 +193,7 @@ fn files(found: &mut Examination) {
         "file descriptors",
         Verdict::Notice,
         seen,
-        "raise it: `ulimit -n 65536`, or LimitNOFILE= in the unit",
+        "raise the hard limit: `ulimit -Hn 65536` as root, or LimitNOFILE= in the unit",
     );
 }
 

@@ -1,5 +1,6 @@
 //! The program: settings in, a running server out, and an orderly end.
 
+mod descriptors;
 mod doctor;
 mod local;
 mod storage;
@@ -233,6 +234,12 @@ pub async fn serve(
     let mut terminate = signal(SignalKind::terminate()).map_err(system)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(system)?;
     let mut hang_up = signal(SignalKind::hangup()).map_err(system)?;
+    if let Some(files) = descriptors::raise().filter(|files| *files < settings.max_connections as u64) {
+        tracing::warn!(
+            "there are {files} file descriptors for at most {} connections: `fuse doctor` says what to do",
+            settings.max_connections
+        );
+    }
     let server = Server::start(settings, local).await?;
     ready(&server);
     loop {

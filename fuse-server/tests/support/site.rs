@@ -2,8 +2,11 @@
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
-use fuse_orchestrator::provider::{Connector, stub::StubConnector};
-use fuse_server::{LocalHost, Origin, Server, Settings, Sources};
+use fuse_orchestrator::{
+    provider::{Connector, stub::StubConnector},
+    store::SharedStore,
+};
+use fuse_server::{LocalHost, Origin, Server, Settings, Sources, open_store};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -102,6 +105,14 @@ impl Site {
     pub async fn stop(self) {
         self.server.stop();
         self.server.wait().await.expect("it closes");
+    }
+
+    /// Stops it; what its state is kept in, open, and the directory of that.
+    pub async fn into_store(self) -> (SharedStore, Option<TempDir>) {
+        let Self { server, settings, _dir, .. } = self;
+        server.stop();
+        server.wait().await.expect("it closes");
+        (open_store(&resolve(&settings)).await.expect("the store opens"), _dir)
     }
 
     pub async fn connect(&self) -> Stream {

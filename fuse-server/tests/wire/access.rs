@@ -1,8 +1,12 @@
 //! Credentials, cookies, networks, rates.
 
+use fuse_orchestrator::{Delivery, model::EventKind};
 use serde_json::json;
 
 use crate::support::{Backend, Site, TOKEN, client::request, run};
+
+crate::on_every_backend!(scopes_say_what_a_key_may_do, refusals_are_in_the_log_of_events);
+crate::on_every_backend!(with &[("auth-token", "")]; without_a_token_everything_is_open_until_there_is_a_key);
 
 const ROUTES: [(&str, &str); 12] = [
     ("GET", "/v1/environments"),
@@ -71,17 +75,13 @@ fn login_sets_the_cookie_and_logout_takes_it() {
     });
 }
 
-#[test]
-fn without_a_token_everything_is_open_until_there_is_a_key() {
-    run(async {
-        let site = Site::start_with(Backend::Memory, &[("auth-token", "")]).await.expect("a server");
-        site.raw(request("GET", "/v1/environments", &[], None)).await.expect(200);
-        let login = site.raw(request("POST", "/login", &[], Some(br#"{"token":"x"}"#))).await.expect(204);
-        assert_eq!(login.header("set-cookie"), "");
-        let key = site.key(&["read"]).await;
-        site.raw(request("GET", "/v1/environments", &[], None)).await.error(401, "unauthorized");
-        site.call_as(&key, "GET", "/v1/environments", None).await.expect(200);
-    });
+async fn without_a_token_everything_is_open_until_there_is_a_key(site: Site) {
+    site.raw(request("GET", "/v1/environments", &[], None)).await.expect(200);
+    let login = site.raw(request("POST", "/login", &[], Some(br#"{"token":"x"}"#))).await.expect(204);
+    assert_eq!(login.header("set-cookie"), "");
+    let key = site.key(&["read"]).await;
+    site.raw(request("GET", "/v1/environments", &[], None)).await.error(401, "unauthorized");
+    site.call_as(&key, "GET", "/v1/environments", None).await.expect(200);
 }
 
 #[test]
@@ -99,6 +99,15 @@ fn networks_are_checked_everywhere_but_on_health() {
         for path in ["/health", "/ready", "/v1/version"] {
             site.get(path).await.expect(200);
         }
+        let noted = site.server.orchestrator().newest_durable_event().await.expect("a number");
+        let mut events = site.server.orchestrator().events(0);
+        let mut kinds = Vec::new();
+        while events.position() < noted {
+            if let Some(Delivery::Event(event)) = events.next().await.expect("the log") {
+                kinds.push(event.event);
+            }
+        }
+        assert!(kinds.contains(&EventKind::IpRejected), "{kinds:?}");
         let here =
             Site::start_with(Backend::Memory, &[("allowed-cidrs", "127.0.0.0/8")]).await.expect("a server");
         here.get("/v1/hosts").await.expect(200);
@@ -126,34 +135,29 @@ fn proxies_are_believed_only_when_trusted() {
     });
 }
 
-#[test]
-fn scopes_say_what_a_key_may_do() {
-    run(async {
-        let site = Site::start(Backend::Memory).await.expect("a server");
-        site.create("t1").await;
-        let (read, usual, admin) =
-            (site.key(&["read"]).await, site.key(&[]).await, site.key(&["admin"]).await);
-        let rows: [(&str, &str, Option<serde_json::Value>, [u16; 3]); 9] = [
-            ("GET", "/v1/environments", None, [200, 200, 200]),
-            ("GET", "/v1/hosts", None, [200, 200, 200]),
-            ("GET", "/v1/dead-letters", None, [200, 200, 200]),
-            ("POST", "/v1/environments/fuse-t1?action=exec", Some(json!({"cmd": ["true"]})), [403, 403, 200]),
-            ("POST", "/v1/hosts/default?action=cordon", None, [403, 403, 204]),
-            ("POST", "/v1/hosts/default?action=uncordon", None, [403, 403, 204]),
-            ("POST", "/v1/environments/fuse-t1?action=rotate-token", None, [403, 204, 204]),
-            ("GET", "/v1/api-keys", None, [403, 403, 403]),
-            ("POST", "/v1/api-keys", None, [403, 403, 403]),
-        ];
-        for (method, path, body, expected) in rows {
-            for (key, expected) in [&read, &usual, &admin].into_iter().zip(expected) {
-                let reply = site.call_as(key, method, path, body.clone()).await;
-                assert_eq!(reply.status, expected, "{method} {path}: {}", reply.text());
-                if expected == 403 {
-                    reply.error(403, "unauthorized");
-                }
+async fn scopes_say_what_a_key_may_do(site: Site) {
+    site.create("t1").await;
+    let (read, usual, admin) = (site.key(&["read"]).await, site.key(&[]).await, site.key(&["admin"]).await);
+    let rows: [(&str, &str, Option<serde_json::Value>, [u16; 3]); 9] = [
+        ("GET", "/v1/environments", None, [200, 200, 200]),
+        ("GET", "/v1/hosts", None, [200, 200, 200]),
+        ("GET", "/v1/dead-letters", None, [200, 200, 200]),
+        ("POST", "/v1/environments/fuse-t1?action=exec", Some(json!({"cmd": ["true"]})), [403, 403, 200]),
+        ("POST", "/v1/hosts/default?action=cordon", None, [403, 403, 204]),
+        ("POST", "/v1/hosts/default?action=uncordon", None, [403, 403, 204]),
+        ("POST", "/v1/environments/fuse-t1?action=rotate-token", None, [403, 204, 204]),
+        ("GET", "/v1/api-keys", None, [403, 403, 403]),
+        ("POST", "/v1/api-keys", None, [403, 403, 403]),
+    ];
+    for (method, path, body, expected) in rows {
+        for (key, expected) in [&read, &usual, &admin].into_iter().zip(expected) {
+            let reply = site.call_as(key, method, path, body.clone()).await;
+            assert_eq!(reply.status, expected, "{method} {path}: {}", reply.text());
+            if expected == 403 {
+                reply.error(403, "unauthorized");
             }
         }
-    });
+    }
 }
 
 #[test]
@@ -190,4 +194,23 @@ fn rates_are_limited_by_address_by_key_and_by_failure() {
         }
         assert!(statuses.contains(&404) && statuses.contains(&429), "{statuses:?}");
     });
+}
+
+/// Once for an address in a minute: whoever is refused cannot fill the log.
+async fn refusals_are_in_the_log_of_events(site: Site) {
+    for _ in 0..5 {
+        site.call_as("wrong", "GET", "/v1/hosts", None).await.error(401, "unauthorized");
+    }
+    let mut told = serde_json::Value::Null;
+    for _ in 0..100 {
+        told = site.get("/v1/events?subject_kind=address&subject_id=127.0.0.1").await.expect(200).json();
+        if told["events"].as_array().is_some_and(|events| !events.is_empty()) {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert_eq!(told["events"].as_array().map(Vec::len), Some(1), "{told}");
+    assert_eq!(told["events"][0]["event"], "auth.failed");
+    assert_eq!(told["events"][0]["subject"], json!({"kind": "address", "id": "127.0.0.1"}));
+    assert!(!told.to_string().contains("wrong"));
 }

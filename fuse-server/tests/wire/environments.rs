@@ -8,7 +8,7 @@ use fuse_orchestrator::provider::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{Backend, Site, run};
+use crate::support::Site;
 
 crate::on_every_backend!(
     a_whole_life,
@@ -18,8 +18,13 @@ crate::on_every_backend!(
     a_caller_that_goes_away_finds_its_environment,
     drain_and_what_is_not_running,
     forks,
-    dead_letters_are_read_retried_and_dismissed,
+    a_boot_that_fails_says_why_and_frees_the_task,
+    what_is_wrong_is_told_before_anything_is_made,
+    arch_has_two_names_and_nulls_are_nothing,
+    names_in_paths_are_percent_encoded,
 );
+// A create is answered 5 s before the write time-out, here after 1 s.
+crate::on_every_backend!(with &[("write-timeout", "6s")]; a_create_that_takes_too_long_for_a_request_goes_on);
 
 async fn a_whole_life(site: Site) {
     let request = json!({
@@ -220,140 +225,104 @@ async fn forks(site: Site) {
         .error(404, "not_found");
 }
 
-async fn dead_letters_are_read_retried_and_dismissed(site: Site) {
-    assert_eq!(site.get("/v1/dead-letters").await.expect(200).text(), "{\"dead_letters\":[]}\n");
-    site.call("POST", "/v1/dead-letters/destroy:none?action=retry", None).await.error(404, "not_found");
-    site.call("POST", "/v1/dead-letters/destroy:none?action=dismiss", None).await.error(404, "not_found");
-    site.call("POST", "/v1/dead-letters/destroy:none?action=eat", None).await.error(400, "invalid_argument");
+async fn a_boot_that_fails_says_why_and_frees_the_task(site: Site) {
+    let failure = Effect::Fail(ProviderErrorKind::Failed, "the disk is a-secret-value".to_owned());
+    site.stub.host("default").inject(Fault::once(Verb::Create, failure));
+    let request = json!({"task_id": "t1", "secrets": {"S": "a-secret-value"}});
+    let message = site.post("/v1/environments", request).await.error(500, "internal");
+    assert!(message.contains("[REDACTED]") && !message.contains("a-secret-value"), "{message}");
+    let failed = site.get("/v1/environments/fuse-t1").await.expect(200).json();
+    assert_eq!(failed["state"], "failed");
+    assert!(failed["error"].as_str().is_some_and(|error| error.contains("[REDACTED]")), "{failed}");
+    site.create("t1").await;
 }
 
-#[test]
-fn a_boot_that_fails_says_why_and_frees_the_task() {
-    run(async {
-        let site = Site::start(Backend::Memory).await.expect("a server");
-        let failure = Effect::Fail(ProviderErrorKind::Failed, "the disk is a-secret-value".to_owned());
-        site.stub.host("default").inject(Fault::once(Verb::Create, failure));
-        let request = json!({"task_id": "t1", "secrets": {"S": "a-secret-value"}});
-        let message = site.post("/v1/environments", request).await.error(500, "internal");
-        assert!(message.contains("[REDACTED]") && !message.contains("a-secret-value"), "{message}");
-        let failed = site.get("/v1/environments/fuse-t1").await.expect(200).json();
-        assert_eq!(failed["state"], "failed");
-        assert!(failed["error"].as_str().is_some_and(|error| error.contains("[REDACTED]")), "{failed}");
-        site.create("t1").await;
-    });
-}
-
-#[test]
-fn a_create_that_takes_too_long_for_a_request_goes_on() {
-    run(async {
-        // Answered 5 s before the write time-out, here after 1 s.
-        let site = Site::start_with(Backend::Memory, &[("write-timeout", "6s")]).await.expect("a server");
-        slow_create(&site, Duration::from_secs(3));
-        let reply = site.post("/v1/environments", json!({"task_id": "t1"})).await;
-        assert_eq!(reply.clone().expect(202).json()["state"], "provisioning");
-        let id = site.server.orchestrator().list(&Default::default(), None, None).expect("a list").items[0]
-            .id
-            .clone();
-        site.server.orchestrator().wait_running(&id, Duration::from_secs(60)).await.expect("it runs");
-    });
+async fn a_create_that_takes_too_long_for_a_request_goes_on(site: Site) {
+    slow_create(&site, Duration::from_secs(3));
+    let reply = site.post("/v1/environments", json!({"task_id": "t1"})).await;
+    assert_eq!(reply.clone().expect(202).json()["state"], "provisioning");
+    let id =
+        site.server.orchestrator().list(&Default::default(), None, None).expect("a list").items[0].id.clone();
+    site.server.orchestrator().wait_running(&id, Duration::from_secs(60)).await.expect("it runs");
 }
 
 /// Each row breaks one rule: a 400 that names the field, and nothing is made.
-#[test]
-fn what_is_wrong_is_told_before_anything_is_made() {
-    run(async {
-        let site = Site::start(Backend::Memory).await.expect("a server");
-        let rows = [
-            (json!({}), "task_id"),
-            (json!({"task_id": ""}), "task_id"),
-            (json!({"task_id": "a\nb"}), "task_id"),
-            (json!({"task_id": "x".repeat(129)}), "task_id"),
-            (json!({"task_id": "t", "spec": {"cpus": -1}}), "spec.cpus"),
-            (json!({"task_id": "t", "spec": {"ram_mb": -1}}), "spec.ram_mb"),
-            (json!({"task_id": "t", "spec": {"storage_gb": 2147483648_i64}}), "spec.storage_gb"),
-            (json!({"task_id": "t", "spec": {"max_runtime_seconds": -1}}), "max_runtime_seconds"),
-            (json!({"task_id": "t", "spec": {"idle_timeout_seconds": 59}}), "idle_timeout_seconds"),
-            (json!({"task_id": "t", "spec": {"arch": "vax"}}), "arch"),
-            (json!({"task_id": "t", "spec": {"labels": {"-x": "y"}}}), "labels"),
-            (json!({"task_id": "t", "spec": {"gpus": 1}}), "gpus"),
-            (json!({"task_id": "t", "manifest_inline": "%%%"}), "manifest_inline"),
-            (json!({"task_id": "t", "startup_script_timeout_seconds": 56}), "startup_script_timeout_seconds"),
-            (json!({"task_id": "t", "startup_script_timeout_seconds": -1}), "startup_script_timeout_seconds"),
-            (json!({"task_id": "t", "expose": [{"port": 0}]}), "expose.port"),
-            (json!({"task_id": "t", "expose": [{"port": 65536}]}), "expose.port"),
-            (json!({"task_id": "t", "healthcheck": {}}), "healthcheck"),
-            (
-                json!({"task_id": "t", "healthcheck": {"http": {"port": 1, "path": "/"}, "exec": ["true"]}}),
-                "healthcheck",
-            ),
-            (
-                json!({"task_id": "t", "healthcheck": {"http": {"port": 1, "path": "x"}}}),
-                "healthcheck.http.path",
-            ),
-            (
-                json!({"task_id": "t", "healthcheck": {"exec": ["true"], "interval_seconds": 1, "timeout_seconds": 2}}),
-                "timeout_seconds",
-            ),
-            (json!({"task_id": "t", "files": {"relative": ""}}), "files"),
-            (json!({"task_id": "t", "files": {"/fuse/x": ""}}), "files"),
-            (json!({"task_id": "t", "files": {"/a/../b": ""}}), "files"),
-            (json!({"task_id": "t", "files": {"/a": "%"}}), "files"),
-            (
-                json!({"task_id": "t", "seed_snapshot_id": "s", "spec": {"image": "debian"}}),
-                "seed_snapshot_id",
-            ),
-            (json!({"task_id": "t", "desktop": {"width": 800, "height": 600}}), "desktop"),
-        ];
-        for (body, field) in rows {
-            let message = site.post("/v1/environments", body.clone()).await.error(400, "invalid_argument");
-            assert!(message.contains(field), "{body}: {message}");
-        }
-        let long = "A".repeat(4 * (512 * 1024 / 3) + 8);
-        site.post("/v1/environments", json!({"task_id": "t", "files": {"/a": long}}))
-            .await
-            .error(413, "payload_too_large");
-        site.post("/v1/environments", json!({"task_id": "t", "spec": {"host_id": "none"}}))
-            .await
-            .error(404, "not_found");
-        site.post("/v1/environments", json!({"task_id": "t", "seed_snapshot_id": "none"}))
-            .await
-            .error(404, "not_found");
-        let full = site.post("/v1/environments", json!({"task_id": "t", "spec": {"cpus": 100000}})).await;
-        assert!(full.error(503, "unavailable").contains("100000CPU"));
-        let nobody = site
-            .post("/v1/environments", json!({"task_id": "t", "spec": {"labels": {"disk": "fast"}}}))
-            .await;
-        assert!(nobody.error(503, "unavailable").contains("disk=fast"));
-        assert_eq!(site.get("/v1/environments").await.text(), "{\"environments\":[]}\n");
-        let both = json!({"task_id": "", "spec": {"cpus": -1}});
-        let message = site.post("/v1/environments", both).await.error(400, "invalid_argument");
-        assert!(message.contains("task_id") && message.contains("cpus"), "all at once: {message}");
-    });
+async fn what_is_wrong_is_told_before_anything_is_made(site: Site) {
+    let rows = [
+        (json!({}), "task_id"),
+        (json!({"task_id": ""}), "task_id"),
+        (json!({"task_id": "a\nb"}), "task_id"),
+        (json!({"task_id": "x".repeat(129)}), "task_id"),
+        (json!({"task_id": "t", "spec": {"cpus": -1}}), "spec.cpus"),
+        (json!({"task_id": "t", "spec": {"ram_mb": -1}}), "spec.ram_mb"),
+        (json!({"task_id": "t", "spec": {"storage_gb": 2147483648_i64}}), "spec.storage_gb"),
+        (json!({"task_id": "t", "spec": {"max_runtime_seconds": -1}}), "max_runtime_seconds"),
+        (json!({"task_id": "t", "spec": {"idle_timeout_seconds": 59}}), "idle_timeout_seconds"),
+        (json!({"task_id": "t", "spec": {"arch": "vax"}}), "arch"),
+        (json!({"task_id": "t", "spec": {"labels": {"-x": "y"}}}), "labels"),
+        (json!({"task_id": "t", "spec": {"gpus": 1}}), "gpus"),
+        (json!({"task_id": "t", "manifest_inline": "%%%"}), "manifest_inline"),
+        (json!({"task_id": "t", "startup_script_timeout_seconds": 56}), "startup_script_timeout_seconds"),
+        (json!({"task_id": "t", "startup_script_timeout_seconds": -1}), "startup_script_timeout_seconds"),
+        (json!({"task_id": "t", "expose": [{"port": 0}]}), "expose.port"),
+        (json!({"task_id": "t", "expose": [{"port": 65536}]}), "expose.port"),
+        (json!({"task_id": "t", "healthcheck": {}}), "healthcheck"),
+        (
+            json!({"task_id": "t", "healthcheck": {"http": {"port": 1, "path": "/"}, "exec": ["true"]}}),
+            "healthcheck",
+        ),
+        (json!({"task_id": "t", "healthcheck": {"http": {"port": 1, "path": "x"}}}), "healthcheck.http.path"),
+        (
+            json!({"task_id": "t", "healthcheck": {"exec": ["true"], "interval_seconds": 1, "timeout_seconds": 2}}),
+            "timeout_seconds",
+        ),
+        (json!({"task_id": "t", "files": {"relative": ""}}), "files"),
+        (json!({"task_id": "t", "files": {"/fuse/x": ""}}), "files"),
+        (json!({"task_id": "t", "files": {"/a/../b": ""}}), "files"),
+        (json!({"task_id": "t", "files": {"/a": "%"}}), "files"),
+        (json!({"task_id": "t", "seed_snapshot_id": "s", "spec": {"image": "debian"}}), "seed_snapshot_id"),
+        (json!({"task_id": "t", "desktop": {"width": 800, "height": 600}}), "desktop"),
+    ];
+    for (body, field) in rows {
+        let message = site.post("/v1/environments", body.clone()).await.error(400, "invalid_argument");
+        assert!(message.contains(field), "{body}: {message}");
+    }
+    let long = "A".repeat(4 * (512 * 1024 / 3) + 8);
+    site.post("/v1/environments", json!({"task_id": "t", "files": {"/a": long}}))
+        .await
+        .error(413, "payload_too_large");
+    site.post("/v1/environments", json!({"task_id": "t", "spec": {"host_id": "none"}}))
+        .await
+        .error(404, "not_found");
+    site.post("/v1/environments", json!({"task_id": "t", "seed_snapshot_id": "none"}))
+        .await
+        .error(404, "not_found");
+    let full = site.post("/v1/environments", json!({"task_id": "t", "spec": {"cpus": 100000}})).await;
+    assert!(full.error(503, "unavailable").contains("100000CPU"));
+    let nobody =
+        site.post("/v1/environments", json!({"task_id": "t", "spec": {"labels": {"disk": "fast"}}})).await;
+    assert!(nobody.error(503, "unavailable").contains("disk=fast"));
+    assert_eq!(site.get("/v1/environments").await.text(), "{\"environments\":[]}\n");
+    let both = json!({"task_id": "", "spec": {"cpus": -1}});
+    let message = site.post("/v1/environments", both).await.error(400, "invalid_argument");
+    assert!(message.contains("task_id") && message.contains("cpus"), "all at once: {message}");
 }
 
-#[test]
-fn arch_has_two_names_and_nulls_are_nothing() {
-    run(async {
-        let site = Site::start(Backend::Memory).await.expect("a server");
-        let made = site
-            .post(
-                "/v1/environments",
-                json!({"task_id": "t", "spec": {"arch": "x86_64", "region": null}, "secrets": null}),
-            )
-            .await;
-        assert_eq!(made.expect(201).json()["spec"], json!({"arch": "amd64"}));
-    });
+async fn arch_has_two_names_and_nulls_are_nothing(site: Site) {
+    let made = site
+        .post(
+            "/v1/environments",
+            json!({"task_id": "t", "spec": {"arch": "x86_64", "region": null}, "secrets": null}),
+        )
+        .await;
+    assert_eq!(made.expect(201).json()["spec"], json!({"arch": "amd64"}));
 }
 
-#[test]
-fn names_in_paths_are_percent_encoded() {
-    run(async {
-        let site = Site::start(Backend::Memory).await.expect("a server");
-        site.create("a b/ü<&>").await;
-        let reply = site.get("/v1/environments/fuse-a%20b%2F%C3%BC%3C%26%3E").await.expect(200);
-        assert_eq!(reply.json()["task_id"], "a b/ü<&>");
-        assert!(reply.text().contains("\\u003c\\u0026\\u003e") && !reply.text().contains('<'));
-        site.get("/v1/environments/%FF").await.error(400, "invalid_argument");
-        site.get("/v1/environments/%0A").await.error(404, "not_found");
-    });
+async fn names_in_paths_are_percent_encoded(site: Site) {
+    site.create("a b/ü<&>").await;
+    let reply = site.get("/v1/environments/fuse-a%20b%2F%C3%BC%3C%26%3E").await.expect(200);
+    assert_eq!(reply.json()["task_id"], "a b/ü<&>");
+    assert!(reply.text().contains("\\u003c\\u0026\\u003e") && !reply.text().contains('<'));
+    site.get("/v1/environments/%FF").await.error(400, "invalid_argument");
+    site.get("/v1/environments/%0A").await.error(404, "not_found");
 }

@@ -10,18 +10,21 @@ use fuse_orchestrator::{
         stub::{Effect, Fault},
     },
     secrets::KeyRing,
+    store::Hooked,
 };
 use fuse_server::{ApiConfig, Listener, router};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{Backend, Site, Stream, TOKEN, client::request, late::LateStore, run};
+use crate::support::{Backend, Site, Stream, TOKEN, client::request, late::Late, run};
 
 crate::on_every_backend!(
     a_stream_from_the_present_state_to_the_end,
     a_stream_is_taken_up_where_it_broke_off,
     an_ended_environment_replays_to_its_end,
     the_fleet_as_a_stream_and_as_a_list,
+    a_failure_is_the_last_frame,
+    a_stream_does_not_end_before_it_has_told_of_the_end,
 );
 
 async fn open(site: &Site, path: &str, headers: &[(&str, &str)]) -> Stream {
@@ -140,108 +143,103 @@ async fn the_fleet_as_a_stream_and_as_a_list(site: Site) {
 }
 
 /// The stream of an environment that fails tells why, and ends.
-#[test]
-fn a_failure_is_the_last_frame() {
-    run(async {
-        let site = Site::start(Backend::Memory).await.expect("a server");
-        let host = site.stub.host("default");
-        host.inject(Fault::once(Verb::Create, Effect::Delay(Duration::from_millis(300))));
-        host.inject(Fault::once(
-            Verb::StartAgent,
-            Effect::Fail(fuse_orchestrator::provider::ProviderErrorKind::Failed, "no agent".into()),
-        ));
-        let create = site
-            .call_with(
-                "POST",
-                "/v1/environments",
-                &[("prefer", "respond-async")],
-                Some(json!({"task_id": "t1"})),
-            )
-            .await;
-        create.expect(202);
-        let mut stream = open(&site, PATH, &[]).await;
-        assert_eq!(state(&stream.frame().await), "provisioning");
-        let (_, failed) = stream.frame().await.expect("a frame");
-        assert_eq!(failed["state"], "failed");
-        assert!(failed["error"].as_str().is_some_and(|error| error.contains("no agent")), "{failed}");
-        assert_eq!(stream.frame().await, None);
-    });
+async fn a_failure_is_the_last_frame(site: Site) {
+    let host = site.stub.host("default");
+    host.inject(Fault::once(Verb::Create, Effect::Delay(Duration::from_millis(300))));
+    host.inject(Fault::once(
+        Verb::StartAgent,
+        Effect::Fail(fuse_orchestrator::provider::ProviderErrorKind::Failed, "no agent".into()),
+    ));
+    let create = site
+        .call_with("POST", "/v1/environments", &[("prefer", "respond-async")], Some(json!({"task_id": "t1"})))
+        .await;
+    create.expect(202);
+    let mut stream = open(&site, PATH, &[]).await;
+    assert_eq!(state(&stream.frame().await), "provisioning");
+    let (_, failed) = stream.frame().await.expect("a frame");
+    assert_eq!(failed["state"], "failed");
+    assert!(failed["error"].as_str().is_some_and(|error| error.contains("no agent")), "{failed}");
+    assert_eq!(stream.frame().await, None);
 }
 
 /// The record of an environment tells of its end while its event still waits for that of a commit that is answered
 /// late. A stream that is opened then does not end before it has told.
-#[test]
-fn a_stream_does_not_end_before_it_has_told_of_the_end() {
-    run(async {
-        let store = LateStore::shared();
-        let host = HostRegistration { url: "stub://default".into(), ..HostRegistration::default() };
-        let keys = Arc::new(KeyRing::generate().expect("a key"));
-        let plane = ControlPlane::builder().store(store.clone()).secrets(keys).default_host(host);
-        let fuse = plane.open().await.expect("a control plane");
-        let config = ApiConfig { auth_token: Some(TOKEN.into()), ..ApiConfig::default() };
-        let listener = Listener::bind("127.0.0.1", 0, 100).await.expect("a listener");
-        let address = listener.address().expect("an address");
-        let stop = CancellationToken::new();
-        tokio::spawn(listener.serve(router(fuse.clone(), config), stop.clone(), Duration::from_secs(5)));
-        let one =
-            fuse.provision(ProvisionRequest::new("t1".parse().expect("a name"))).await.expect("accepted");
-        fuse.wait_running(&one.id, Duration::from_secs(60)).await.expect("it runs");
-        let seen = format!("{:032x}", fuse.newest_durable_event().await.expect("a number"));
+async fn a_stream_does_not_end_before_it_has_told_of_the_end(site: Site) {
+    let late = Late::shared();
+    let (store, _dir) = site.into_store().await;
+    let host = HostRegistration { url: "stub://default".into(), ..HostRegistration::default() };
+    let keys = Arc::new(KeyRing::generate().expect("a key"));
+    let plane = ControlPlane::builder()
+        .store(Hooked::shared(store, Arc::clone(&late)))
+        .secrets(keys)
+        .default_host(host);
+    let fuse = plane.open().await.expect("a control plane");
+    let config = ApiConfig { auth_token: Some(TOKEN.into()), ..ApiConfig::default() };
+    let listener = Listener::bind("127.0.0.1", 0, 100).await.expect("a listener");
+    let address = listener.address().expect("an address");
+    let stop = CancellationToken::new();
+    tokio::spawn(listener.serve(router(fuse.clone(), config), stop.clone(), Duration::from_secs(5)));
+    let one = fuse.provision(ProvisionRequest::new("t1".parse().expect("a name"))).await.expect("accepted");
+    fuse.wait_running(&one.id, Duration::from_secs(60)).await.expect("it runs");
+    let seen = format!("{:032x}", fuse.newest_durable_event().await.expect("a number"));
 
-        store.arm();
-        let other = ProvisionRequest::new("t2".parse().expect("a name"));
-        let late = tokio::spawn({
-            let fuse = fuse.clone();
-            async move { fuse.provision(other).await }
-        });
-        store.kept.notified().await;
-        fuse.destroy(&one.id).await.expect("it goes");
-        let bearer = format!("Bearer {TOKEN}");
-        let mut stream = Stream::open(address).await;
-        let headers = [("authorization", bearer.as_str()), ("last-event-id", seen.as_str())];
-        stream.send(request("GET", PATH, &headers, None)).await;
-        stream.head().await.expect("an answer").expect(200);
-        let early = tokio::time::timeout(Duration::from_millis(300), stream.frame()).await;
-        assert!(early.is_err(), "nothing can be told yet, and it has not ended: {early:?}");
-        store.release.notify_one();
-        assert_eq!(state(&stream.frame().await), "destroying");
-        assert_eq!(state(&stream.frame().await), "destroyed");
-        assert_eq!(stream.frame().await, None);
-        late.await.expect("it ends").expect("accepted");
-        stop.cancel();
+    late.arm();
+    let other = ProvisionRequest::new("t2".parse().expect("a name"));
+    let other = tokio::spawn({
+        let fuse = fuse.clone();
+        async move { fuse.provision(other).await }
     });
+    late.kept.notified().await;
+    fuse.destroy(&one.id).await.expect("it goes");
+    let bearer = format!("Bearer {TOKEN}");
+    let mut stream = Stream::open(address).await;
+    let headers = [("authorization", bearer.as_str()), ("last-event-id", seen.as_str())];
+    stream.send(request("GET", PATH, &headers, None)).await;
+    stream.head().await.expect("an answer").expect(200);
+    let early = tokio::time::timeout(Duration::from_millis(300), stream.frame()).await;
+    assert!(early.is_err(), "nothing can be told yet, and it has not ended: {early:?}");
+    late.release.notify_one();
+    assert_eq!(state(&stream.frame().await), "destroying");
+    assert_eq!(state(&stream.frame().await), "destroyed");
+    assert_eq!(stream.frame().await, None);
+    other.await.expect("it ends").expect("accepted");
+    stop.cancel();
+    fuse.close().await.expect("it closes");
 }
 
 /// A reader for whom events were removed from the log is told how many, and goes on.
 #[test]
 fn what_a_slow_reader_lost_is_told() {
     run(async {
-        let site = Site::start_with(Backend::Sled, &[("keep-events", "0s")]).await.expect("a server");
-        site.create("t1").await;
-        site.create("t2").await;
-        // A new process has nothing in memory; housekeeping removes what is older than nothing.
-        let site = site.restart().await;
-        for _ in 0..600 {
-            let list = site.get("/v1/events?after=0").await.expect(200).json();
-            if list["lost"].as_u64().is_some_and(|lost| lost > 0) {
-                break;
+        for backend in [Backend::Sled, Backend::Postgres] {
+            if let Some(site) = Site::start_with(backend, &[("keep-events", "0s")]).await {
+                what_a_slow_reader_of_this_lost_is_told(site).await;
             }
-            tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        let first = "0".repeat(32);
-        let mut fleet =
-            open(&site, "/v1/events", &[("accept", "text/event-stream"), ("last-event-id", &first)]).await;
-        let (id, lost) = fleet.frame().await.expect("a frame");
-        assert_eq!((&lost["event"], &lost["id"]), (&json!("lost"), &json!(id)));
-        assert!(lost["count"].as_u64().expect("a count") >= 5, "{lost}");
-        let mut one = open(&site, PATH, &[("last-event-id", &first)]).await;
-        let (_, lost) = one.frame().await.expect("a frame");
-        assert_eq!(
-            (&lost["event"], &lost["state"], &lost["vm_id"]),
-            (&json!("lost"), &json!("running"), &json!("fuse-t1"))
-        );
-        assert!(lost["count"].as_u64().expect("a count") >= 5 && lost["updated_at"].is_string(), "{lost}");
     });
+}
+
+async fn what_a_slow_reader_of_this_lost_is_told(site: Site) {
+    site.create("t1").await;
+    site.create("t2").await;
+    // A new process has nothing in memory; housekeeping removes what is older than nothing.
+    let site = site.restart().await;
+    site.server.orchestrator().reconcile().await.expect("a look at the hosts, and housekeeping");
+    let list = site.get("/v1/events?after=0").await.expect(200).json();
+    assert!(list["lost"].as_u64().is_some_and(|lost| lost > 0), "{list}");
+    let first = "0".repeat(32);
+    let mut fleet =
+        open(&site, "/v1/events", &[("accept", "text/event-stream"), ("last-event-id", &first)]).await;
+    let (id, lost) = fleet.frame().await.expect("a frame");
+    assert_eq!((&lost["event"], &lost["id"]), (&json!("lost"), &json!(id)));
+    assert!(lost["count"].as_u64().expect("a count") >= 5, "{lost}");
+    let mut one = open(&site, PATH, &[("last-event-id", &first)]).await;
+    let (_, lost) = one.frame().await.expect("a frame");
+    assert_eq!(
+        (&lost["event"], &lost["state"], &lost["vm_id"]),
+        (&json!("lost"), &json!("running"), &json!("fuse-t1"))
+    );
+    assert!(lost["count"].as_u64().expect("a count") >= 5 && lost["updated_at"].is_string(), "{lost}");
 }
 
 #[test]

@@ -4,7 +4,11 @@ use serde_json::json;
 
 use crate::support::{Backend, Site, client::request, run};
 
-crate::on_every_backend!(commands_answer_whatever_their_exit_code, logs_and_files);
+crate::on_every_backend!(
+    commands_answer_whatever_their_exit_code,
+    logs_and_files,
+    a_log_that_is_followed_ends_with_its_environment,
+);
 
 async fn commands_answer_whatever_their_exit_code(site: Site) {
     site.create("t1").await;
@@ -65,30 +69,24 @@ async fn logs_and_files(site: Site) {
     );
 }
 
-#[test]
-fn a_log_that_is_followed_ends_with_its_environment() {
-    run(async {
-        let site = Site::start(Backend::Memory).await.expect("a server");
-        site.post("/v1/environments", json!({"task_id": "t1", "agent": {"command": "serve"}}))
-            .await
-            .expect(201);
-        let bearer = format!("Bearer {}", site.token);
-        let mut stream = site.connect().await;
-        let path = "/v1/environments/fuse-t1/logs?source=agent&follow=true";
-        stream.send(request("GET", path, &[("authorization", &bearer)], None)).await;
-        stream.head().await.expect("an answer").expect(200);
-        let mut seen = String::from_utf8(stream.chunk().await.expect("the end of the log")).expect("text");
-        // Restarts the agent, which says so.
-        site.call("POST", "/v1/environments/fuse-t1?action=rotate-token", None).await.expect(204);
-        while seen.matches("agent started").count() < 2 {
-            seen.push_str(&String::from_utf8(stream.chunk().await.expect("more")).expect("text"));
-        }
-        site.delete("/v1/environments/fuse-t1").await.expect(204);
-        while let Some(more) = stream.chunk().await {
-            seen.push_str(&String::from_utf8(more).expect("text"));
-        }
-        assert_eq!(seen.matches("agent started").count(), 2, "{seen}");
-    });
+async fn a_log_that_is_followed_ends_with_its_environment(site: Site) {
+    site.post("/v1/environments", json!({"task_id": "t1", "agent": {"command": "serve"}})).await.expect(201);
+    let bearer = format!("Bearer {}", site.token);
+    let mut stream = site.connect().await;
+    let path = "/v1/environments/fuse-t1/logs?source=agent&follow=true";
+    stream.send(request("GET", path, &[("authorization", &bearer)], None)).await;
+    stream.head().await.expect("an answer").expect(200);
+    let mut seen = String::from_utf8(stream.chunk().await.expect("the end of the log")).expect("text");
+    // Restarts the agent, which says so.
+    site.call("POST", "/v1/environments/fuse-t1?action=rotate-token", None).await.expect(204);
+    while seen.matches("agent started").count() < 2 {
+        seen.push_str(&String::from_utf8(stream.chunk().await.expect("more")).expect("text"));
+    }
+    site.delete("/v1/environments/fuse-t1").await.expect(204);
+    while let Some(more) = stream.chunk().await {
+        seen.push_str(&String::from_utf8(more).expect("text"));
+    }
+    assert_eq!(seen.matches("agent started").count(), 2, "{seen}");
 }
 
 #[test]

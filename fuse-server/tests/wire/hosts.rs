@@ -2,9 +2,13 @@
 
 use serde_json::json;
 
-use crate::support::{Backend, Site, run};
+use crate::support::Site;
 
-crate::on_every_backend!(registered_cordoned_removed, registering_again_loses_nothing);
+crate::on_every_backend!(
+    registered_cordoned_removed,
+    registering_again_loses_nothing,
+    urls_capacities_and_agents_are_checked,
+);
 
 async fn registered_cordoned_removed(site: Site) {
     let body = json!({"id": "h1", "url": "stub://h1", "token": "an-agent-token", "region": "eu", "labels": {"disk": "fast"},
@@ -58,39 +62,35 @@ async fn registering_again_loses_nothing(site: Site) {
     assert_eq!(again["allocated"]["vm_count"], 1);
 }
 
-#[test]
-fn urls_capacities_and_agents_are_checked() {
-    run(async {
-        let site = Site::start(Backend::Memory).await.expect("a server");
-        let host = |url: &str, more: serde_json::Value| {
-            let mut body = json!({"id": "h", "url": url, "capacity": {"cpus": 1, "ram_mb": 1, "storage_gb": 1, "vm_count": 1}});
-            body.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
-            body
-        };
-        for url in
-            ["", "h:8090", "http://", "http://u:p@h", "http://h?x=1", "http://h#f", "http://h:0", "ftp://h"]
-        {
-            site.post("/v1/hosts", host(url, json!({}))).await.error(400, "invalid_argument");
-        }
-        for more in [
-            json!({"id": ""}),
-            json!({"id": "../h"}),
-            json!({"labels": {"-": "x"}}),
-            json!({"capacity": {"cpus": -1}}),
-            json!({"capacity": {"gpus": 1}}),
-            json!({"capacity": {"arch": "vax"}}),
-        ] {
-            site.post("/v1/hosts", host("stub://h", more)).await.error(400, "invalid_argument");
-        }
-        // Nobody listens there, and the capacity is not declared.
-        site.post("/v1/hosts", json!({"id": "h", "url": "http://127.0.0.1:9"})).await.error(502, "internal");
-        // Nobody listens there, and everything is declared.
-        let made = site.post("/v1/hosts", host("http://127.0.0.1:9", json!({}))).await;
-        assert_eq!(made.status, 201, "{}", made.text());
-        assert!(
-            made.json()["warnings"][0].as_str().is_some_and(|w| w.contains("did not answer")),
-            "{}",
-            made.text()
-        );
-    });
+async fn urls_capacities_and_agents_are_checked(site: Site) {
+    let host = |url: &str, more: serde_json::Value| {
+        let mut body = json!({"id": "h", "url": url, "capacity": {"cpus": 1, "ram_mb": 1, "storage_gb": 1, "vm_count": 1}});
+        body.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        body
+    };
+    for url in
+        ["", "h:8090", "http://", "http://u:p@h", "http://h?x=1", "http://h#f", "http://h:0", "ftp://h"]
+    {
+        site.post("/v1/hosts", host(url, json!({}))).await.error(400, "invalid_argument");
+    }
+    for more in [
+        json!({"id": ""}),
+        json!({"id": "../h"}),
+        json!({"labels": {"-": "x"}}),
+        json!({"capacity": {"cpus": -1}}),
+        json!({"capacity": {"gpus": 1}}),
+        json!({"capacity": {"arch": "vax"}}),
+    ] {
+        site.post("/v1/hosts", host("stub://h", more)).await.error(400, "invalid_argument");
+    }
+    // Nobody listens there, and the capacity is not declared.
+    site.post("/v1/hosts", json!({"id": "h", "url": "http://127.0.0.1:9"})).await.error(502, "internal");
+    // Nobody listens there, and everything is declared.
+    let made = site.post("/v1/hosts", host("http://127.0.0.1:9", json!({}))).await;
+    assert_eq!(made.status, 201, "{}", made.text());
+    assert!(
+        made.json()["warnings"][0].as_str().is_some_and(|w| w.contains("did not answer")),
+        "{}",
+        made.text()
+    );
 }

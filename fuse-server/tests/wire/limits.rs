@@ -7,6 +7,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::{Backend, Site, Stream, client::request, run};
 
+crate::on_every_backend!(
+    a_create_that_is_cut_off_at_every_byte,
+    requests_under_way_end_before_the_server_does,
+);
+
 async fn impatient() -> Site {
     let limits = [
         ("read-header-timeout", "1s"),
@@ -154,31 +159,27 @@ fn json_that_is_none_is_told_so() {
 
 /// A create is cut off after each of its bytes. Whatever arrived, the server is well, and an environment is there only
 /// if the request was whole.
-#[test]
-fn a_create_that_is_cut_off_at_every_byte() {
-    run(async {
-        let site = Site::start(Backend::Memory).await.expect("a server");
-        let bearer = format!("Bearer {}", site.token);
-        let whole =
-            request("POST", "/v1/environments", &[("authorization", &bearer)], Some(br#"{"task_id":"cut"}"#));
-        for length in 0..whole.len() {
-            let mut stream = site.connect().await;
-            stream.send(&whole[..length]).await;
-            drop(stream);
-        }
-        site.get("/v1/environments/fuse-cut").await.error(404, "not_found");
+async fn a_create_that_is_cut_off_at_every_byte(site: Site) {
+    let bearer = format!("Bearer {}", site.token);
+    let whole =
+        request("POST", "/v1/environments", &[("authorization", &bearer)], Some(br#"{"task_id":"cut"}"#));
+    for length in 0..whole.len() {
         let mut stream = site.connect().await;
-        stream.send(&whole).await;
+        stream.send(&whole[..length]).await;
         drop(stream);
-        for _ in 0..300 {
-            if site.get("/v1/environments/fuse-cut").await.status == 200 {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    site.get("/v1/environments/fuse-cut").await.error(404, "not_found");
+    let mut stream = site.connect().await;
+    stream.send(&whole).await;
+    drop(stream);
+    for _ in 0..300 {
+        if site.get("/v1/environments/fuse-cut").await.status == 200 {
+            break;
         }
-        let text = site.get("/metrics").await.text();
-        assert!(text.contains("orchestrator_http_requests_in_flight 0\n"), "{text}");
-    });
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let text = site.get("/metrics").await.text();
+    assert!(text.contains("orchestrator_http_requests_in_flight 0\n"), "{text}");
 }
 
 /// A client that asks and never reads costs a connection, not the others their answers.
@@ -239,29 +240,25 @@ fn connections_have_a_number() {
     });
 }
 
-#[test]
-fn requests_under_way_end_before_the_server_does() {
-    run(async {
-        let site = Site::start(Backend::Memory).await.expect("a server");
-        site.create("t1").await;
-        let bearer = format!("Bearer {}", site.token);
-        let mut stream = site.connect().await;
-        let body = json!({"cmd": ["sleep", "1"]}).to_string();
-        stream
-            .send(request(
-                "POST",
-                "/v1/environments/fuse-t1?action=exec",
-                &[("authorization", &bearer)],
-                Some(body.as_bytes()),
-            ))
-            .await;
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        let address = site.address;
-        let Site { server, .. } = site;
-        server.stop();
-        let (reply, cut) = tokio::join!(stream.reply(), server.wait());
-        reply.expect("an answer").expect(200);
-        assert_eq!(cut.expect("it closes"), 0);
-        assert!(tokio::net::TcpStream::connect(address).await.is_err(), "nobody listens any more");
-    });
+async fn requests_under_way_end_before_the_server_does(site: Site) {
+    site.create("t1").await;
+    let bearer = format!("Bearer {}", site.token);
+    let mut stream = site.connect().await;
+    let body = json!({"cmd": ["sleep", "1"]}).to_string();
+    stream
+        .send(request(
+            "POST",
+            "/v1/environments/fuse-t1?action=exec",
+            &[("authorization", &bearer)],
+            Some(body.as_bytes()),
+        ))
+        .await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let address = site.address;
+    let Site { server, .. } = site;
+    server.stop();
+    let (reply, cut) = tokio::join!(stream.reply(), server.wait());
+    reply.expect("an answer").expect(200);
+    assert_eq!(cut.expect("it closes"), 0);
+    assert!(tokio::net::TcpStream::connect(address).await.is_err(), "nobody listens any more");
 }

@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
-use crate::support::{Backend, Reply, Site, run};
+use crate::support::{Reply, Site};
 
-crate::on_every_backend!(a_create_is_made_once, every_other_post_is_done_once);
+crate::on_every_backend!(a_create_is_made_once, every_other_post_is_done_once, one_at_a_time_under_a_key);
 
 async fn keyed(site: &Site, path: &str, key: &str, body: Option<serde_json::Value>) -> Reply {
     site.call_with("POST", path, &[("idempotency-key", key)], body).await
@@ -60,17 +60,13 @@ async fn every_other_post_is_done_once(site: Site) {
     }
 }
 
-#[test]
-fn one_at_a_time_under_a_key() {
-    run(async {
-        let site = Site::start(Backend::Memory).await.expect("a server");
-        site.create("t1").await;
-        let path = "/v1/environments/fuse-t1?action=exec";
-        let body = || Some(json!({"cmd": ["sleep", "1"]}));
-        let (a, b) = tokio::join!(keyed(&site, path, "x", body()), keyed(&site, path, "x", body()));
-        assert_eq!((a.status, b.status), (200, 200), "the second waits for the first, and has its answer");
-        keyed(&site, path, "x", body()).await.expect(200);
-        let spent = site.stub.host("default").calls(fuse_orchestrator::provider::Verb::Exec);
-        assert_eq!(spent, 1, "it ran once");
-    });
+async fn one_at_a_time_under_a_key(site: Site) {
+    site.create("t1").await;
+    let path = "/v1/environments/fuse-t1?action=exec";
+    let body = || Some(json!({"cmd": ["sleep", "1"]}));
+    let (a, b) = tokio::join!(keyed(&site, path, "x", body()), keyed(&site, path, "x", body()));
+    assert_eq!((a.status, b.status), (200, 200), "the second waits for the first, and has its answer");
+    keyed(&site, path, "x", body()).await.expect(200);
+    let spent = site.stub.host("default").calls(fuse_orchestrator::provider::Verb::Exec);
+    assert_eq!(spent, 1, "it ran once");
 }

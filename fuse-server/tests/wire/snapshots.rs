@@ -1,12 +1,15 @@
 //! Snapshots.
 
-use fuse_orchestrator::provider::{
-    ProviderErrorKind, Verb,
-    stub::{Effect, Fault},
+use fuse_orchestrator::{
+    Orchestrator,
+    provider::{
+        ProviderErrorKind, Verb,
+        stub::{Effect, Fault},
+    },
 };
 use serde_json::{Value, json};
 
-use crate::support::Site;
+use crate::support::{Site, TOKEN};
 
 crate::on_every_backend!(
     made_listed_restored_deleted,
@@ -14,6 +17,7 @@ crate::on_every_backend!(
     layers_are_resolved,
     bodies_may_be_absent_or_wrong,
     what_a_provider_cannot_do,
+    copies_are_told,
 );
 
 async fn snapshot(site: &Site, body: Value) -> Value {
@@ -130,4 +134,22 @@ async fn what_a_provider_cannot_do(site: Site) {
     let cannot = Effect::Fail(ProviderErrorKind::Unsupported, "no snapshots here".to_owned());
     site.stub.host("default").inject(Fault::once(Verb::Snapshot, cannot));
     site.post("/v1/environments/fuse-t1/snapshots", json!({})).await.error(501, "unimplemented");
+}
+
+async fn copies_are_told(site: Site) {
+    site.create("t1").await;
+    site.post("/v1/hosts", json!({"id": "h2", "url": "stub://h2"})).await.expect(201);
+    let made = snapshot(&site, json!({})).await;
+    assert!(made.get("copies").is_none(), "{made}");
+    let seeded = json!({"task_id": "t2", "seed_snapshot_id": made["id"], "spec": {"host_id": "h2"}});
+    let seeded = site.post("/v1/environments", seeded).await.expect(201).json();
+    assert_eq!((&seeded["host_id"], &seeded["seed_snapshot_id"]), (&json!("h2"), &made["id"]));
+    let path = format!("/v1/snapshots/{}", made["id"].as_str().expect("an id"));
+    let told = site.get(&path).await.expect(200).json();
+    assert_eq!((&told["host_id"], &told["copies"]), (&json!("default"), &json!({"h2": made["id"]})));
+    let url = format!("http://{}", site.address);
+    let client = Orchestrator::connect(&url, Some(TOKEN.into())).await.expect("a client");
+    let snapshot = client.snapshot(&made["id"].as_str().expect("an id").parse().expect("an id")).await;
+    let copies = snapshot.expect("a snapshot").copies.clone();
+    assert_eq!(copies.into_iter().map(|(host, _)| host.to_string()).collect::<Vec<_>>(), ["h2"]);
 }

@@ -107,6 +107,10 @@ kinds! {
     ApiKeyCreated = "api_key.created",
     /// An API key was revoked.
     ApiKeyRevoked = "api_key.revoked",
+    /// A caller had no credentials, or wrong ones.
+    AuthFailed = "auth.failed",
+    /// A caller's address is not in the list of allowed networks.
+    IpRejected = "ip.rejected",
 }
 
 impl std::fmt::Display for EventKind {
@@ -131,6 +135,8 @@ pub enum Subject {
     ApiKey(ApiKeyId),
     /// A dead letter, by its key.
     DeadLetter(String),
+    /// Whoever calls from an address, or from a /64 network of addresses.
+    Address(String),
 }
 
 impl Subject {
@@ -144,6 +150,7 @@ impl Subject {
             Self::Snapshot(_) => "snapshot",
             Self::ApiKey(_) => "api_key",
             Self::DeadLetter(_) => "dead_letter",
+            Self::Address(_) => "address",
         }
     }
 
@@ -156,7 +163,7 @@ impl Subject {
             Self::Host(id) => id.as_str(),
             Self::Snapshot(id) => id.as_str(),
             Self::ApiKey(id) => id.as_str(),
-            Self::DeadLetter(id) => id,
+            Self::DeadLetter(id) | Self::Address(id) => id,
         }
     }
 }

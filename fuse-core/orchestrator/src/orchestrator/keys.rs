@@ -1,6 +1,6 @@
 //! API keys.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc, time::Duration};
 
 use secrecy::SecretString;
 
@@ -13,6 +13,15 @@ use crate::{
 
 /// How exact the time of the last use is.
 const LAST_USE_STEP: Duration = Duration::from_secs(60);
+
+/// Why a caller was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// No credentials, or wrong ones.
+    Credentials,
+    /// Its address is not in the list of allowed networks.
+    Network,
+}
 
 impl ControlPlane {
     /// Makes an API key of 256 random bits. An empty set of scopes means read and write.
@@ -45,6 +54,21 @@ impl ControlPlane {
         let mut keys: Vec<_> = self.inner.fleet().keys.values().cloned().collect();
         keys.sort_by(|a, b| (b.created_ms, &b.id).cmp(&(a.created_ms, &a.id)));
         keys
+    }
+
+    /// Notes in the log of events that whoever serves this refused a caller. How often that may be, the caller of this
+    /// bounds: each note is a commit.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn note_refusal(&self, refusal: Refusal, address: IpAddr) -> Result<()> {
+        let kind = match refusal {
+            Refusal::Credentials => EventKind::AuthFailed,
+            Refusal::Network => EventKind::IpRejected,
+        };
+        let inner = Arc::clone(&self.inner);
+        let event = Event::new(inner.now(), kind, Subject::Address(address.to_string()));
+        self.inner.finish(async move { inner.commit(Change::new().event(event)).await }).await
     }
 
     /// Revokes an API key: it is refused from now on. Revoking twice is once.

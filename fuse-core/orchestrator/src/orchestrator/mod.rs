@@ -61,6 +61,7 @@ pub use evacuate::HostDrainProgress;
 pub use events::Delivery;
 pub(crate) use events::Reader;
 pub use hosts::{HostRegistration, Removal};
+pub use keys::Refusal;
 pub use lists::{CursorError, Page};
 pub(crate) use logs::Follower;
 pub use once::{Once, OnceAnswer};

@@ -17,6 +17,9 @@ pub struct OnceAnswer {
     pub status: u16,
     /// The type of its body; empty when there is none.
     pub content_type: String,
+    /// Where to look for what it is about; empty for most.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub location: String,
     /// Its body.
     pub body: Vec<u8>,
 }
@@ -129,8 +132,12 @@ mod tests {
         assert_eq!(fuse.begin_once("master/k", "a").await?, Once::First);
         assert_eq!(fuse.begin_once("master/k", "a").await?, Once::Interrupted);
         assert_eq!(fuse.begin_once("master/k", "b").await?, Once::Different);
-        let answer =
-            OnceAnswer { status: 201, content_type: "application/json".into(), body: b"hush-hush".to_vec() };
+        let answer = OnceAnswer {
+            status: 201,
+            content_type: "application/json".into(),
+            location: String::new(),
+            body: b"hush-hush".to_vec(),
+        };
         fuse.finish_once("master/k", "a", &answer).await?;
         assert_eq!(fuse.begin_once("master/k", "a").await?, Once::Answered(answer));
         assert_eq!(fuse.begin_once("master/k", "b").await?, Once::Different);

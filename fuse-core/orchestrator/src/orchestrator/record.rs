@@ -62,6 +62,7 @@ pub(super) const fn kind_of(subject: &Subject) -> Kind {
         Subject::Snapshot(_) => Kind::Snapshot,
         Subject::ApiKey(_) => Kind::ApiKey,
         Subject::DeadLetter(_) => Kind::DeadLetter,
+        Subject::Address(_) => Kind::Audit,
     }
 }
 

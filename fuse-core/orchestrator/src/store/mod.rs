@@ -33,6 +33,7 @@ mod batch;
 mod dump;
 mod error;
 mod event;
+mod hooked;
 mod lease;
 mod ledger;
 mod memory;
@@ -51,6 +52,7 @@ pub use batch::{Batch, Committed, Expect, MAX_BATCH, MAX_BATCH_BYTES};
 pub use dump::{DumpError, copy, export, import, verify};
 pub use error::{Found, StoreError};
 pub use event::{Event, EventPage, EventQuery, MAX_EVENT_BODY, MAX_PAGE, NewEvent};
+pub use hooked::{Hook, Hooked};
 pub use lease::{Fence, LEASE_TTL_MS, Lease};
 pub use memory::MemoryStore;
 #[cfg(feature = "postgres")]

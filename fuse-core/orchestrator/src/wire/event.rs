@@ -116,11 +116,20 @@ pub enum SubjectKind {
     ApiKey,
     /// A dead letter.
     DeadLetter,
+    /// Whoever calls from an address.
+    Address,
 }
 
 impl SubjectKind {
-    const ALL: [Self; 6] =
-        [Self::Environment, Self::Vm, Self::Host, Self::Snapshot, Self::ApiKey, Self::DeadLetter];
+    const ALL: [Self; 7] = [
+        Self::Environment,
+        Self::Vm,
+        Self::Host,
+        Self::Snapshot,
+        Self::ApiKey,
+        Self::DeadLetter,
+        Self::Address,
+    ];
 
     const fn as_str(self) -> &'static str {
         match self {
@@ -130,6 +139,7 @@ impl SubjectKind {
             Self::Snapshot => "snapshot",
             Self::ApiKey => "api_key",
             Self::DeadLetter => "dead_letter",
+            Self::Address => "address",
         }
     }
 
@@ -141,6 +151,7 @@ impl SubjectKind {
             Self::Snapshot => model::Subject::Snapshot(SnapshotId::new(id)?),
             Self::ApiKey => model::Subject::ApiKey(ApiKeyId::new(id)?),
             Self::DeadLetter => model::Subject::DeadLetter(id),
+            Self::Address => model::Subject::Address(id),
         })
     }
 }
@@ -344,6 +355,7 @@ impl From<&model::Subject> for Subject {
             model::Subject::Snapshot(_) => SubjectKind::Snapshot,
             model::Subject::ApiKey(_) => SubjectKind::ApiKey,
             model::Subject::DeadLetter(_) => SubjectKind::DeadLetter,
+            model::Subject::Address(_) => SubjectKind::Address,
         };
         Self { kind, id: subject.id().to_owned() }
     }

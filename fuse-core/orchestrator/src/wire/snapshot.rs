@@ -117,6 +117,9 @@ pub struct Snapshot {
     /// Where its bytes are.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub host_id: String,
+    /// The other hosts that have its bytes, each with its own name of them: something boots, or booted, from it there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub copies: BTreeMap<String, String>,
     /// The VM that it was made of.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub vm: String,
@@ -267,6 +270,7 @@ impl From<&model::Snapshot> for Snapshot {
             kind: if snapshot.live { "live" } else { "disk" }.to_owned(),
             metadata,
             host_id: snapshot.host_id.to_string(),
+            copies: snapshot.copies.iter().map(|(host, name)| (host.to_string(), name.clone())).collect(),
             vm: snapshot.vm.to_string(),
             reason: Some(Reason::from(&snapshot.reason)),
         }
@@ -287,6 +291,9 @@ impl TryFrom<Snapshot> for model::Snapshot {
         let host_id = name("host_id", &or_unknown(&wire.host_id), problems);
         let parent_snapshot_id = optional_name("parent_snapshot_id", &wire.parent_snapshot_id, problems);
         let arch = super::page::arch("arch", &wire.arch, problems);
+        let copies =
+            wire.copies.into_iter().filter_map(|(host, at)| Some((name("copies", &host, problems)?, at)));
+        let copies = copies.collect();
         let (Some(id), Some(environment_id), Some(task_id), Some(vm), Some(host_id), None) =
             (id, environment_id, task_id, vm, host_id, problems.first())
         else {
@@ -320,7 +327,7 @@ impl TryFrom<Snapshot> for model::Snapshot {
             reason,
             comment: wire.comment,
             metadata,
-            copies: Default::default(),
+            copies,
             artifact: String::new(),
             digest: wire.digest,
             size_bytes: wire.size_bytes,

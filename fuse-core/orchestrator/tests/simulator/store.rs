@@ -10,10 +10,9 @@ use std::{
 
 use async_trait::async_trait;
 use fuse_orchestrator::store::{
-    Batch, Committed, EventPage, EventQuery, Item, Kind, Lease, MemoryStore, Page, Position, Record, Store,
-    StoreError, StoreResult,
+    Batch, Committed, EventQuery, Hook, Hooked, MemoryStore, SharedStore, Store, StoreError, StoreResult,
 };
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::Notify;
 
 use crate::{host::SharedWatch, rng::Rng};
 
@@ -48,6 +47,11 @@ impl SimStore {
     pub fn new(inner: Arc<MemoryStore>, watch: SharedWatch, seed: u64) -> Arc<Self> {
         let plan = Mutex::new(Plan { rng: Rng::new(seed), crash: None, calm: false });
         Arc::new(Self { inner, watch, plan, dead: AtomicBool::new(false), crashed: Notify::new() })
+    }
+
+    /// What the orchestrator gets.
+    pub fn store(self: &Arc<Self>) -> SharedStore {
+        Hooked::shared(Arc::clone(&self.inner) as SharedStore, Arc::clone(self))
     }
 
     pub fn crash_at(&self, commits: u64, kind: Crash) {
@@ -96,22 +100,13 @@ impl SimStore {
 }
 
 #[async_trait]
-impl Store for SimStore {
-    fn describe(&self) -> &str {
-        "simulated"
-    }
-
-    async fn get(&self, kind: Kind, id: &str) -> StoreResult<Option<Record>> {
+impl Hook for SimStore {
+    /// The calls of a process that is dead never end.
+    async fn before(&self) {
         self.alive().await;
-        self.inner.get(kind, id).await
     }
 
-    async fn list(&self, kind: Kind, after: Option<&str>, limit: usize) -> StoreResult<Page> {
-        self.alive().await;
-        self.inner.list(kind, after, limit).await
-    }
-
-    async fn commit(&self, batch: Batch) -> StoreResult<Committed> {
+    async fn commit(&self, _: &dyn Store, batch: Batch) -> StoreResult<Committed> {
         self.alive().await;
         let (crash, trouble, latency) = {
             let mut plan = self.plan.lock().unwrap();
@@ -147,51 +142,8 @@ impl Store for SimStore {
         }
     }
 
-    async fn events(&self, query: EventQuery) -> StoreResult<EventPage> {
-        self.alive().await;
-        self.inner.events(query).await
-    }
-
-    async fn truncate_events(&self, through: u64) -> StoreResult<u64> {
-        self.alive().await;
-        self.inner.truncate_events(through).await
-    }
-
-    fn event_hint(&self) -> watch::Receiver<u64> {
-        self.inner.event_hint()
-    }
-
-    async fn acquire_lease(&self, name: &str, holder: &str, ttl: Duration) -> StoreResult<Lease> {
-        self.inner.acquire_lease(name, holder, ttl).await
-    }
-
-    async fn renew_lease(&self, lease: &Lease, ttl: Duration) -> StoreResult<Lease> {
-        self.alive().await;
-        self.inner.renew_lease(lease, ttl).await
-    }
-
-    async fn release_lease(&self, lease: &Lease) -> StoreResult<()> {
-        self.inner.release_lease(lease).await
-    }
-
-    async fn position(&self) -> StoreResult<Position> {
-        self.alive().await;
-        self.inner.position().await
-    }
-
-    async fn dump(&self, out: mpsc::Sender<Item>) -> StoreResult<Position> {
-        self.inner.dump(out).await
-    }
-
-    async fn load(&self, items: Vec<Item>) -> StoreResult<()> {
-        self.inner.load(items).await
-    }
-
-    async fn finish_load(&self, position: Position) -> StoreResult<()> {
-        self.inner.finish_load(position).await
-    }
-
-    async fn close(&self) -> StoreResult<()> {
+    /// The next process has the same memory.
+    async fn close(&self, _: &dyn Store) -> StoreResult<()> {
         Ok(())
     }
 }

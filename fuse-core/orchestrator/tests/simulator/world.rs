@@ -694,7 +694,7 @@ async fn open(
     let hosts = hosts.iter().map(|host| (host.name.clone(), Arc::clone(host))).collect();
     ControlPlane::builder()
         .config(config())
-        .store(Arc::clone(connection) as Arc<dyn Store>)
+        .store(connection.store())
         .clock(Arc::new(clock))
         .secrets(Arc::new(SimKeeper::new(seed)))
         .connector("sim", Arc::new(SimConnector { hosts }))

@@ -152,7 +152,7 @@ pub(crate) fn snapshot() -> Snapshot {
             ("fuse.export_ref".into(), "s3://bucket/x".into()),
             ("fuse.export_status".into(), "ready".into()),
         ]),
-        copies: Default::default(),
+        copies: BTreeMap::from([(HostId::new("h2").unwrap(), "snap-2".into())]),
         artifact: "snap-17-abc".into(),
         digest: "ab".repeat(32),
         size_bytes: 4_294_967_296,
