@@ -19,7 +19,7 @@ test: ## everything that must pass: formatting, lints, licences, documentation, 
 
 build: ## release binaries in target/release, a wheel and an npm tarball in target/dist
 	@tests/setup.sh build
-	$(CARGO) build --release -p fuse-cli -p libfuse -p fuse-host-agent
+	$(CARGO) build --release --workspace --lib --bin fuse --bin fuse-host-agent
 	host-agent/scripts/build-fused.sh
 	@bindings/build.sh
 
@@ -28,8 +28,8 @@ bench: ## the benchmarks, each beside its rival
 	@tests/bench.sh
 
 install: build ## install below PREFIX (default /usr/local), or below DESTDIR for packages
-	install -D -m 755 target/release/fuse $(DESTDIR)$(PREFIX)/bin/fuse
-	install -D -m 755 target/release/fuse-host-agent $(DESTDIR)$(PREFIX)/bin/fuse-host-agent
+	install -s -D -m 755 target/release/fuse $(DESTDIR)$(PREFIX)/bin/fuse
+	install -s -D -m 755 target/release/fuse-host-agent $(DESTDIR)$(PREFIX)/bin/fuse-host-agent
 	install -D -m 755 "$$(host-agent/scripts/build-fused.sh)" $(DESTDIR)$(PREFIX)/bin/fused
 	install -d $(DESTDIR)$(PREFIX)/share/fuse-runtime/host-agent/scripts $(DESTDIR)$(PREFIX)/share/fuse-runtime/host-agent/systemd
 	install -m 755 host-agent/scripts/*.sh host-agent/scripts/*.py $(DESTDIR)$(PREFIX)/share/fuse-runtime/host-agent/scripts

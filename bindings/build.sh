@@ -7,5 +7,6 @@ work=$target/bindings
 mkdir -p "$work"
 # shellcheck source=bindings/tools.sh
 source bindings/tools.sh
-cargo build --quiet --release -p fuse-python -p fuse-node
+# The whole workspace is selected everywhere, so that dependencies get one set of features and are built once.
+cargo build --quiet --release --workspace --lib
 pack "$target/release" "$target/dist"

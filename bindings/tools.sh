@@ -17,15 +17,20 @@ if ! node --version 2>/dev/null | grep -qE '^v(2[0-9]|[3-9][0-9])\.'; then
     export PATH
 fi
 
-# pack LIBRARIES OUT: builds the Node package, and writes the wheel and the npm tarball.
+# pack LIBRARIES OUT: builds the Node package, and writes the wheel and the npm tarball, without debug information.
 pack() {
+    local name stripped=$work/libraries
+    mkdir -p "$stripped"
+    for name in libfuse_python.so libfuse_node.so; do
+        strip --strip-debug -o "$stripped/$name" "$1/$name"
+    done
     (
         cd bindings/node
         if ! cmp -s package-lock.json node_modules/.lock; then
             npm ci --silent --no-audit --no-fund
             cp package-lock.json node_modules/.lock
         fi
-        node build.mjs "$1/libfuse_node.so"
+        node build.mjs "$stripped/libfuse_node.so"
     )
-    python3 bindings/pack.py "$1" "$2"
+    python3 bindings/pack.py "$stripped" "$2"
 }

@@ -17,6 +17,8 @@ install -D -m 755 "$libraries/libfuse.so" "$private/libfuse-runtime.so.$major.$v
 ln -sf "libfuse-runtime.so.$major.$version" "$private/libfuse-runtime.so.$major"
 ln -sf "libfuse-runtime.so.$major" "$private/libfuse.so"
 install -D -m 644 "$libraries/libfuse.a" "$private/libfuse.a"
+# Debug information is four fifths of them; who debugs Fuse itself links what the build made.
+strip --strip-debug "$private/libfuse-runtime.so.$major.$version" "$private/libfuse.a"
 install -D -m 644 "$here/../include/fuse.h" "$include/fuse.h"
 for header in fuse.hpp fuse_orchestrator.hpp; do
     install -m 644 "$here/../include/$header" "$include/$header"

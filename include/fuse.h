@@ -872,6 +872,29 @@ typedef struct fuse_hal_group_t {
 } fuse_hal_group_t;
 
 /**
+ * How to open a control plane in this process.
+ */
+typedef struct fuse_open_options_t {
+    /**
+     * sizeof(fuse_open_options_t).
+     */
+    uint32_t struct_size;
+    /**
+     * 0.
+     */
+    uint32_t flags;
+    /**
+     * What the host `default` is to be: "auto", "local" or "stub"; NULL: "auto".
+     */
+    const char *provider;
+    /**
+     * The folder of this machine's VMs and images; NULL: that of the environment variable FUSE_HOST_DATA, else
+     * /var/lib/fuse-host-agent. One process at a time works on it.
+     */
+    const char *host_data;
+} fuse_open_options_t;
+
+/**
  * Learns how an `_async` call ended: FUSE_OK with the answer, or a failure with the error body of the REST API. Called
  * once for each call that was accepted, on a thread of the library, also when the orchestrator is closed before the
  * call is done (FUSE_ERR_UNAVAILABLE). `text` (`length` bytes and a zero) lives until it returns. It must not wait,
@@ -1871,8 +1894,9 @@ fuse_status_t fuse_string_free(char *text);
 fuse_status_t fuse_orchestrator_in_memory(struct fuse_orchestrator_t **out, char *error, size_t error_capacity);
 
 /**
- * Opens a control plane whose state is in a directory, which is made when it is not there. Hosts are this machine, where
- * a driver for virtual machines works, else the stub. Close it with fuse_orchestrator_close.
+ * Opens a control plane whose state is in a directory, which is made when it is not there: fuse_orchestrator_open_with
+ * with FUSE_OPEN_OPTIONS_INIT, so that environments are real VMs of this machine where there can be some, and else those
+ * of the stub, with a warning on the standard error. Close it with fuse_orchestrator_close.
  *
  * `error` (may be NULL) receives why it failed, cut to `error_capacity` bytes.
  *
@@ -1884,6 +1908,45 @@ fuse_status_t fuse_orchestrator_open(const char *directory,
                                      struct fuse_orchestrator_t **out,
                                      char *error,
                                      size_t error_capacity);
+
+/**
+ * Opens a control plane whose state is in a directory, which is made when it is not there. `options` (may be NULL:
+ * FUSE_OPEN_OPTIONS_INIT) say what runs its environments, which is the host `default`:
+ *
+ * - "auto": real VMs of this machine where QEMU or Firecracker is installed and an image is (`fuse image build` makes
+ *   one); else the stub, which runs commands in memory and isolates nothing. A line on the standard error then says
+ *   so, and why. A directory with real VMs never goes back to the stub.
+ * - "local": real VMs, or FUSE_ERR_UNAVAILABLE with what is missing and what to do.
+ * - "stub": the stub, without a warning.
+ *
+ * fuse_orchestrator_provider tells which it became. VMs outlive the program; the next one that opens the directory
+ * takes them over. Their VMMs are child processes of this one: a program that waits for any child sees theirs end, and
+ * before Linux 5.10 the library handles SIGCHLD, and calls the handler that was there. Close it with
+ * fuse_orchestrator_close.
+ *
+ * `error` (may be NULL) receives why it failed, cut to `error_capacity` bytes.
+ *
+ * FUSE_ERR_UNAVAILABLE also when another process has the directory open, or it cannot be written; FUSE_ERR_CONFLICT when
+ * the environments of the directory need another provider; FUSE_ERR_INVALID_ARG for another name. Full build only.
+ *
+ * ISR-safe: no; allocates: yes; blocks: yes; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_open_with(const char *directory,
+                                          const struct fuse_open_options_t *options,
+                                          struct fuse_orchestrator_t **out,
+                                          char *error,
+                                          size_t error_capacity);
+
+/**
+ * What ran the environments of an orchestrator when it was opened: the JSON object {"name", "url", "why"} of its host
+ * `default`. `name` is "local" (VMs of this machine), "stub", or "remote" (somebody registered a host agent under that
+ * name); `why` says why it is the stub, or why its VMs cannot be reached, and is left out where all is as it should be.
+ * NULL for one behind the REST API, whose hosts are the server's affair.
+ *
+ * ISR-safe: no; allocates: yes; blocks: no; thread-safe: yes.
+ */
+fuse_status_t fuse_orchestrator_provider(struct fuse_orchestrator_t *orchestrator,
+                                         char **out);
 
 /**
  * Connects to a control plane behind the REST API, such as "https://fuse.example.org:8080", with a bearer token: the
@@ -2752,6 +2815,7 @@ fuse_status_t fuse_stream_close(struct fuse_stream_t *stream);
 #define FUSE_APP_MODULE_INIT {sizeof(fuse_app_module_t), 0, {0}}
 #define FUSE_ARTIFACT_INFO_INIT {sizeof(fuse_artifact_info_t), 0, 0, 0, 0, 0, {0}, {0}}
 #define FUSE_COMPILE_OPTIONS_INIT {sizeof(fuse_compile_options_t), FUSE_METERING_WALL, 0, 1, NULL, NULL}
+#define FUSE_OPEN_OPTIONS_INIT {sizeof(fuse_open_options_t), 0, NULL, NULL}
 #define FUSE_HAL_FUNCTION_INIT {sizeof(fuse_hal_function_t), FUSE_HAL_NONE, NULL, NULL, 0, NULL, NULL, NULL}
 #define FUSE_HAL_GROUP_INIT {sizeof(fuse_hal_group_t), 0, NULL, NULL, 0}
 #define FUSE_MODULE_INFO_INIT {sizeof(fuse_module_info_t), 0, 0, 0, 0, 0, {0}}

@@ -1,6 +1,6 @@
 /* fuse_orchestrator.hpp: the orchestration half of fuse.hpp, which includes it. Include that one.
  *
- *     fuse::orchestrator fuse = fuse::orchestrator::open("state").value();
+ *     fuse::orchestrator fuse = fuse::orchestrator::open("state").value();     // or open("state", "local")
  *     std::string environment = fuse.provision("{\"task_id\":\"t1\"}").value();
  */
 #ifndef FUSE_RUNTIME_FUSE_ORCHESTRATOR_HPP
@@ -101,6 +101,15 @@ class orchestrator {
             return fuse_orchestrator_open(directory.c_str(), out, error, capacity);
         });
     }
+    /* `provider` is "auto", "local" or "stub"; `host_data` the folder of this machine's VMs and images. */
+    static result<orchestrator> open(const std::string &directory, const char *provider, const char *host_data = nullptr) {
+        return make([&](fuse_orchestrator_t **out, char *error, size_t capacity) {
+            fuse_open_options_t options = FUSE_OPEN_OPTIONS_INIT;
+            options.provider = provider;
+            options.host_data = host_data;
+            return fuse_orchestrator_open_with(directory.c_str(), &options, out, error, capacity);
+        });
+    }
     static result<orchestrator> connect(const std::string &url, const char *token = nullptr) {
         return make([&](fuse_orchestrator_t **out, char *error, size_t capacity) {
             return fuse_orchestrator_connect(url.c_str(), token, out, error, capacity);
@@ -119,6 +128,10 @@ class orchestrator {
 
     fuse_orchestrator_t *get() const noexcept { return handle_; }
 
+    /* What runs its environments; an empty text when it is behind the REST API. */
+    result<std::string> provider() const {
+        return call([&](char **out) { return fuse_orchestrator_provider(handle_, out); });
+    }
     result<std::string> provision(const std::string &request, const char *key = nullptr) {
         return call([&](char **out) { return fuse_orchestrator_provision(handle_, request.c_str(), key, out); });
     }
@@ -433,7 +446,7 @@ class orchestrator {
         if (status != FUSE_OK) return {status, error};
         return orchestrator(handle);
     }
-    template <class F> result<std::string> call(F &&work) {
+    template <class F> result<std::string> call(F &&work) const {
         char *out = nullptr;
         const fuse_status_t status = work(&out);
         std::string text = detail::take_string(out);

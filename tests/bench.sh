@@ -14,6 +14,6 @@ FUSE_OHA=$(tests/load-generator.sh) cargo bench --quiet --workspace --bench http
 FUSE_TEST_GUEST=${FUSE_TEST_GUEST:-$(realpath -m "${CARGO_TARGET_DIR:-target}/guest-image")}
 export FUSE_TEST_GUEST
 host-agent/scripts/build-initramfs.sh --fused "$(host-agent/scripts/build-fused.sh)" "$FUSE_TEST_GUEST"
-cargo bench --quiet --package fuse-host-agent --bench vms | tee "${CARGO_TARGET_DIR:-target}/bench/vms.txt"
+cargo bench --quiet --workspace --bench vms | tee "${CARGO_TARGET_DIR:-target}/bench/vms.txt"
 cargo build --quiet --release --workspace --lib
 bindings/bench.sh "${CARGO_TARGET_DIR:-target}/release"

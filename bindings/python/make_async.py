@@ -29,7 +29,7 @@ def awaited(text: str) -> str:
         text = re.sub(rf"(?<![\w.]){name}(?!\w)(?!Error)", f"Async{name}", text)
     text = text.replace("Calls", "AsyncCalls").replace("Iterator", "AsyncIterator")
     text = text.replace("__enter__", "__aenter__").replace("__exit__", "__aexit__")
-    plain = {"__init__", "__repr__", "state", "task_id", "host_id", "url"}
+    plain = {"__init__", "__repr__", "state", "task_id", "host_id", "url", "provider"}
     text = re.sub(r"^(    )def (\w+)", lambda m: m[0] if m[2] in plain else f"{m[1]}async def {m[2]}", text, flags=re.M)
     text = re.sub(r"(?<!await )((?:self\._fuse\._calls|self\._calls|AsyncCalls)\.\w+\()", r"await \1", text)
     text = re.sub(r"(?<!await )(self\._call\()", r"await \1", text)

@@ -19,7 +19,7 @@ use crate::{Config, LocalConnector, agent::HostAgent};
 /// The URL of the host that stands in where there are no VMs.
 const STUB: &str = "stub://default";
 /// The host that is this machine.
-const HOST: &str = "default";
+pub(crate) const HOST: &str = "default";
 
 /// VMs of this machine, or why there are none.
 ///
@@ -98,25 +98,35 @@ impl LocalVms {
     /// # Errors
     /// As [`ControlPlane::open`].
     pub async fn orchestrator(&self, dir: impl AsRef<Path>) -> fuse_orchestrator::Result<Orchestrator> {
-        let dir = dir.as_ref();
-        let store: SharedStore = Arc::new(SledStore::open(dir.join("state")).await?);
-        let keys = KeyRing::load_or_create(&dir.join("key"))?;
-        let builder = ControlPlane::builder().store(store).secrets(Arc::new(keys));
-        let plane = self.add_to(builder).open().await?;
-        self.settle(&plane).await?;
-        Ok(plane.into())
+        self.plane(state_in(dir.as_ref()).await?).await.map(Orchestrator::from)
     }
 
     /// Makes this machine the host `default` of a control plane that is put together otherwise, such as one with its
     /// state in Postgres. A host of that name that is registered already stays as it is.
     pub fn add_to(&self, builder: Builder) -> Builder {
+        if let Err(why) = &self.0 {
+            tracing::warn!("environments are only simulated, and isolate nothing: {why}");
+        }
+        self.beneath(builder)
+    }
+
+    /// No VMs, since nobody wants any.
+    pub(crate) fn unwanted(why: &str) -> Self {
+        Self(Err(why.to_owned()))
+    }
+
+    /// A control plane over this machine with its state in `state`.
+    pub(crate) async fn plane(&self, state: Builder) -> fuse_orchestrator::Result<ControlPlane> {
+        let plane = self.beneath(state).open().await?;
+        self.settle(&plane).await?;
+        Ok(plane)
+    }
+
+    fn beneath(&self, builder: Builder) -> Builder {
         builder.connector(Self::SCHEME, self.connector()).default_host(self.registration())
     }
 
     fn registration(&self) -> HostRegistration {
-        if let Err(why) = &self.0 {
-            tracing::warn!("environments are only simulated, and isolate nothing: {why}");
-        }
         HostRegistration {
             url: self.url().unwrap_or_else(|_| STUB.to_owned()),
             ..HostRegistration::default()
@@ -140,6 +150,13 @@ impl LocalVms {
         }
         plane.register_host(&id, self.registration()).await.map(drop)
     }
+}
+
+/// A control plane to be, with its state in `dir`, as [`ControlPlane::open`] has it.
+pub(crate) async fn state_in(dir: &Path) -> fuse_orchestrator::Result<Builder> {
+    let store: SharedStore = Arc::new(SledStore::open(dir.join("state")).await?);
+    let keys = KeyRing::load_or_create(&dir.join("key"))?;
+    Ok(ControlPlane::builder().store(store).secrets(Arc::new(keys)))
 }
 
 impl fmt::Display for LocalVms {

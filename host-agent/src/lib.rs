@@ -12,14 +12,17 @@
 //! - [`net`]: addresses, firewall rules as text, and what puts them into the kernel.
 //! - [`agent`]: all of it together: the verbs, a lock for each VM, adoption after a restart, the watch over processes.
 //! - [`transfer`]: snapshots that move between hosts.
-//! - [`http`] and [`provider`]: the two doors; [`LocalVms`] is the second one in two lines.
+//! - [`http`] and [`provider`]: the two doors; [`LocalVms`] is the second one in two lines, and [`Embedded`] the one that
+//!   programs in C, Python and Node go through.
 #![forbid(unsafe_code)]
 
 pub mod agent;
 mod config;
 pub mod driver;
 mod embed;
+mod embedded;
 mod error;
+#[cfg(feature = "daemon")]
 pub mod http;
 pub mod image;
 pub mod net;
@@ -38,5 +41,6 @@ pub const VERSION: &str = match option_env!("FUSE_BUILD_VERSION") {
 
 pub use config::{Config, DriverConfig, NetworkConfig};
 pub use embed::LocalVms;
+pub use embedded::{DefaultProvider, Embedded, EmbeddedOptions, ProviderChoice, ProviderKind};
 pub use error::{Error, ErrorKind, Result};
 pub use provider::{LocalConnector, LocalProvider};

@@ -1,12 +1,15 @@
 //! The configuration for whoever configures nothing.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use crate::{
     Config, DriverConfig, Error, ErrorKind, NetworkConfig, Result,
     driver::{firecracker::Jailer, qemu::Accelerator},
     net::EgressPolicy,
-    store::ImageName,
+    store::{ImageName, ImageStore},
 };
 
 /// VM slots for each processor of this machine.
@@ -22,7 +25,8 @@ impl Config {
     /// Not found: no image, or no VMM; with what to do about it.
     pub fn suggested(data: &Path) -> Result<Self> {
         let image = ImageName::new(&Self::default().default_image)?;
-        crate::image::store(data)?.open(&image)?;
+        // Nothing is made here: whoever only asks what there is leaves no trace.
+        ImageStore::new(data.join("images"), Arc::default()).open(&image)?;
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let max_vms = u32::try_from(processors.saturating_mul(VMS_A_PROCESSOR)).unwrap_or(u32::MAX);
         let base = Self { data: data.to_owned(), max_vms, ..Self::default() };
@@ -45,7 +49,10 @@ impl Config {
         }
         let name = if cfg!(target_arch = "aarch64") { "qemu-system-aarch64" } else { "qemu-system-x86_64" };
         let Some(program) = in_path(name) else {
-            let why = "neither Firecracker (with KVM, and as root its jailer) nor QEMU is installed";
+            let why = format!(
+                "neither Firecracker (with KVM, and as root its jailer) nor QEMU is installed; install one of them, \
+                 such as Debian's qemu-system-x86 or qemu-system-arm, so that {name} is in the PATH"
+            );
             return Err(Error::new(ErrorKind::NotFound, "run", "VMs on this machine", why));
         };
         let driver = DriverConfig::Qemu { program, accelerator: Accelerator::Auto };
@@ -77,5 +84,6 @@ mod tests {
         let error = Config::suggested(data.path()).unwrap_err();
         assert_eq!(error.kind, ErrorKind::NotFound);
         assert!(error.to_string().contains("fuse image build"), "{error}");
+        assert_eq!(std::fs::read_dir(data.path()).unwrap().count(), 0, "asking leaves a trace");
     }
 }

@@ -291,6 +291,46 @@ impl Road {
     }
 }
 
+/// Its record says what it runs on, and it is refused before anything of it is fetched, or started.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_of_another_architecture_is_neither_fetched_nor_started() {
+    let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    if prepare(here.path()).await.is_none() || prepare(there.path()).await.is_none() {
+        return;
+    }
+    let from = Daemon::start(here.path(), TOKEN).await;
+    from.post("/v1/vm", json!({ "name": "vm-1" })).await;
+    let snapshot = from.post("/v1/vm/vm-1/snapshot", json!({ "comment": "to move", "live": true })).await;
+    let id = snapshot["snapshot_id"].as_str().unwrap();
+    from.request("DELETE", "/v1/vm/vm-1", None).await.unwrap();
+    drop(from);
+    let record = here.path().join("snapshots").join(id).join("snapshot.json");
+    let text = std::fs::read_to_string(&record).unwrap();
+    let (ours, other) = match cfg!(target_arch = "aarch64") {
+        true => ("arm64", "amd64"),
+        false => ("amd64", "arm64"),
+    };
+    let changed = text.replace(&format!("\"arch\": \"{ours}\""), &format!("\"arch\": \"{other}\""));
+    assert_ne!(changed, text);
+    std::fs::remove_file(&record).unwrap();
+    std::fs::write(&record, changed).unwrap();
+
+    let (from, to) = (Daemon::start(here.path(), TOKEN).await, Daemon::start(there.path(), OTHER).await);
+    let digest: Sha256Hex = snapshot["digest"].as_str().unwrap().parse().unwrap();
+    let grant = new_grant(&digest, &TOKEN.into(), std::time::SystemTime::now()).unwrap();
+    let pull = json!({ "peer_url": from.url, "grant": grant, "snapshot_id": "moved" });
+    let pulled = to.request("POST", &format!("/v1/artifacts/{digest}/pull"), Some(pull)).await.unwrap();
+    assert_eq!(pulled.0, StatusCode::UNPROCESSABLE_ENTITY, "{}", pulled.1);
+    let why = format!("is of {other}, and this host is {ours}");
+    assert!(pulled.1.contains(&why), "{}", pulled.1);
+    for part in ["snapshots", "pulls"] {
+        assert_eq!(std::fs::read_dir(there.path().join(part)).unwrap().count(), 0, "{part}");
+    }
+    let seeded = json!({ "name": "vm-2", "seed_snapshot": id });
+    let (status, text) = from.request("POST", "/v1/vm", Some(seeded)).await.unwrap();
+    assert!(status.is_client_error() && text.contains(&why), "{status}: {text}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pull_goes_on_where_a_killed_agent_left_it() {
     let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

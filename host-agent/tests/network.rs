@@ -333,8 +333,12 @@ async fn each_firecracker_has_its_tap_and_so_has_its_clone() {
 /// Saved memory names the tap that it was saved with; a load names another one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_loaded_firecracker_opens_the_tap_that_it_is_told() {
-    use fuse_host_agent::driver::{
-        Activity, Driver, Machine, Nic, Purpose, RateLimit, Save, Saved, Site, firecracker::FirecrackerDriver,
+    use fuse_host_agent::{
+        driver::{
+            Activity, Driver, Machine, Nic, Purpose, RateLimit, Save, Saved, Site,
+            firecracker::FirecrackerDriver,
+        },
+        system::cgroup::Group,
     };
     let (program, _) = match common::firecracker() {
         Ok(found) => found,
@@ -371,7 +375,7 @@ async fn a_loaded_firecracker_opens_the_tap_that_it_is_told() {
     driver.version().await.unwrap();
     let (saved, origin) = (site("saved"), site("origin"));
     let of_origin = machine("tap0", "a");
-    let first = driver.spawn(&origin, &of_origin, Purpose::Boot).await.unwrap();
+    let first = driver.spawn(&origin, &of_origin, Purpose::Boot, &Group::default()).await.unwrap();
     driver.ready(&origin, &first).await.unwrap();
     driver.configure(&origin, &of_origin).await.unwrap();
     driver.boot(&origin, &of_origin).await.unwrap();
@@ -381,10 +385,9 @@ async fn a_loaded_firecracker_opens_the_tap_that_it_is_told() {
     driver.resume(&origin).await.unwrap();
 
     let (clone, of_clone) = (site("clone"), machine("tap7", "b"));
-    let second = driver.spawn(&clone, &of_clone, Purpose::Load).await.unwrap();
+    let second = driver.spawn(&clone, &of_clone, Purpose::Load, &Group::default()).await.unwrap();
     driver.ready(&clone, &second).await.unwrap();
     driver.load(&clone, &of_clone, &Saved { dir: saved.dir.clone(), memory: None }).await.unwrap();
-    driver.resume(&clone).await.unwrap();
     assert_eq!(driver.activity(&clone).await.unwrap(), Activity::Running);
     let nic = machine_of(&clone.dir)["network-interfaces"][0].clone();
     assert_eq!(nic["host_dev_name"], "tap7", "{nic}");

@@ -152,6 +152,21 @@ fn clones_diverge_in_memory_and_disk_and_are_their_own() {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
         let seen: u64 = sh(agent, "two", "date +%s").await.parse().unwrap();
         assert!(now.abs_diff(seen) < 120, "its clock says {seen}, ours {now}");
+        // Its agent starts again as whom it is, and not as whom the machine booted.
+        let fused = "for p in $(pidof fused); do tr '\\0' ' ' < /proc/$p/cmdline; done";
+        let killed = Exec { timeout_ms: 5000, ..Exec::argv(["sh", "-c", "kill -9 $(pidof fused)"]) };
+        let _ = agent.exec(&name("two"), &killed).await;
+        let back = Exec { timeout_ms: 60_000, ..Exec::argv(["sh", "-c", fused]) };
+        let mut said = Err(());
+        for _ in 0..100 {
+            said = agent.exec(&name("two"), &back).await.map_err(drop);
+            if said.is_ok() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        let said = String::from_utf8(said.unwrap().stdout).unwrap();
+        assert!(said.contains("--vm-id two "), "{said}");
         agent.destroy(&name("two")).await.unwrap();
     });
 }
@@ -298,11 +313,22 @@ fn a_disk_snapshot_boots() {
     on_clone("disk", |origin| async move {
         let agent = &origin.agent;
         sh(agent, "disk", "echo on the disk > /root/notes; echo 9 > /run/memory").await;
+        let identity = "hostname; cat /etc/machine-id";
+        let before = sh(agent, "disk", identity).await;
         let snapshot = agent.snapshot(&name("disk"), memory(Memory::None)).await.unwrap();
         sh(agent, "disk", "echo later > /root/notes; sync").await;
         agent.restore(&name("disk"), &snapshot.id).await.unwrap();
         assert_eq!(sh(agent, "disk", "cat /root/notes").await, "on the disk");
         assert_ne!(run(agent, "disk", "cat /run/memory").await.result.exit_code, 0, "memory begins anew");
+        assert_eq!(sh(agent, "disk", identity).await, before, "it is the same machine");
+        assert!(before.starts_with("disk\n"), "{before}");
+        let other = NewVm { seed: Some(snapshot.id.clone()), ..linux("disk-two") };
+        agent.create(other).await.unwrap();
+        let after = sh(agent, "disk-two", identity).await;
+        assert!(after.starts_with("disk-two\n"), "{after}");
+        assert_ne!(after.lines().last(), before.lines().last(), "each machine has an id of its own");
+        assert_eq!(after.lines().last().unwrap().len(), 32);
+        agent.destroy(&name("disk-two")).await.unwrap();
     });
 }
 
@@ -566,4 +592,86 @@ async fn http_get(authority: &str, path: &str) -> String {
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await.unwrap();
     String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// What ran in a guest as this very program, and must have ended well there.
+async fn run_this_program_in(agent: &HostAgent, vm: &str, test: &str) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let program = std::env::current_exe().unwrap();
+    let gather = "strip -o program \"$1\"; ldd \"$1\" | grep -o '/[^ ]*' | while read -r file; do cp \"$file\" .; done; ls";
+    let gather = std::process::Command::new("sh")
+        .args(["-ec", gather, "gather"])
+        .arg(&program)
+        .current_dir(dir.path())
+        .output()
+        .unwrap();
+    assert!(gather.status.success(), "{}", String::from_utf8_lossy(&gather.stderr));
+    for file in String::from_utf8(gather.stdout).unwrap().lines() {
+        let upload = Upload { path: format!("/run/host/{file}"), mode: 0o755, size: None };
+        let mut bytes = tokio::fs::File::open(dir.path().join(file)).await.unwrap();
+        agent.upload(&name(vm), &upload, &mut bytes).await.unwrap();
+    }
+    let line = format!(
+        "cd /run/host; ./ld-linux-x86-64.so.2 --library-path . ./program --exact {test} --ignored --nocapture 2>&1"
+    );
+    sh(agent, vm, &line).await
+}
+
+/// This host may have version 1, and guests have version 2: the limits of hosts are tried on the kernel of a guest.
+#[test]
+fn limits_by_control_groups_of_version_2_hold() {
+    on_clone("limits", |origin| async move {
+        let said = run_this_program_in(&origin.agent, "limits", "in_guest_limits_hold").await;
+        assert!(said.contains("1 passed"), "{said}");
+    });
+}
+
+/// Runs in a guest alone, where it is root on a kernel that has nothing but control groups of version 2.
+#[test]
+#[ignore = "limits_by_control_groups_of_version_2_hold runs it in a guest"]
+fn in_guest_limits_hold() {
+    use fuse_host_agent::system::{
+        Process,
+        cgroup::{Cgroups, Limits},
+    };
+    let groups = Cgroups::of_host();
+    assert_eq!(groups.as_str(), "v2");
+    let limits = Limits { memory: 16 << 20, millicpus: 50, tasks: 3 };
+    let read = |group: &str, file: &str| {
+        std::fs::read_to_string(format!("/sys/fs/cgroup/fuse/{group}/{file}")).unwrap().trim().to_owned()
+    };
+    // A shell that waits to be placed, then does something; what its group says afterwards, and how it ended.
+    let placed = |group: &str, script: &str, ask: &str| {
+        let mut child = std::process::Command::new("sh")
+            .args(["-c", &format!("read go; {script}")])
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let process = Process::of(child.id().try_into().unwrap()).unwrap();
+        groups.make(group, limits).unwrap().take(&process).unwrap();
+        assert_eq!(read(group, "memory.max"), "16777216");
+        assert_eq!(read(group, "cpu.max"), "5000 100000");
+        assert_eq!(read(group, "pids.max"), "3");
+        assert!(groups.groups().contains(&group.to_owned()));
+        drop(child.stdin.take());
+        let status = child.wait().unwrap();
+        let said = read(group, ask);
+        groups.remove(group).unwrap();
+        assert!(!Path::new("/sys/fs/cgroup/fuse").join(group).exists());
+        (status, said)
+    };
+    let count = |text: &str, key: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '));
+        line.unwrap().parse::<u64>().unwrap()
+    };
+
+    let (status, said) = placed("eats", "exec dd if=/dev/zero of=/dev/null bs=48M count=1", "memory.events");
+    assert!(!status.success() && count(&said, "oom_kill") > 0, "{status}: {said}");
+    let (status, said) = placed("spins", "i=0; while [ $i -lt 30000 ]; do i=$((i+1)); done", "cpu.stat");
+    assert!(status.success() && count(&said, "nr_throttled") > 0, "{status}: {said}");
+    let (status, said) = placed("breeds", "for i in 1 2 3 4 5 6; do sleep 1 & done; wait", "pids.events");
+    assert!(count(&said, "max") > 0, "{status}: {said}");
+    // Where nothing is asked for beyond its limits, nothing happens.
+    let (status, said) = placed("modest", "true", "memory.events");
+    assert!(status.success() && count(&said, "oom_kill") == 0, "{status}: {said}");
 }

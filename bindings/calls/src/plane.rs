@@ -1,9 +1,11 @@
 //! An orchestrator with the threads that it runs on.
 
 use std::future::Future;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use fuse_host_agent::{DefaultProvider, Embedded, EmbeddedOptions};
 use fuse_orchestrator::{Error, Orchestrator, Result};
 use secrecy::SecretString;
 use tokio::runtime::{Builder, Runtime};
@@ -23,6 +25,7 @@ const END_LIMIT: Duration = Duration::from_secs(2);
 /// many at once.
 #[derive(Debug)]
 pub struct Plane {
+    provider: Option<DefaultProvider>,
     live: Mutex<Option<Live>>,
 }
 
@@ -41,31 +44,46 @@ fn end(runtime: Arc<Runtime>) {
 }
 
 impl Plane {
-    fn new(open: impl Future<Output = Result<Orchestrator>>) -> Result<Self> {
+    fn new(open: impl Future<Output = Result<(Orchestrator, Option<DefaultProvider>)>>) -> Result<Self> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("fuse")
             .enable_all()
             .build()
             .map_err(|error| Error::Closed { why: format!("there are no threads for it: {error}") })?;
-        let fuse = runtime.block_on(open)?;
-        Ok(Self { live: Mutex::new(Some(Live { fuse, runtime: Arc::new(runtime) })) })
+        let (fuse, provider) = runtime.block_on(open)?;
+        Ok(Self { provider, live: Mutex::new(Some(Live { fuse, runtime: Arc::new(runtime) })) })
     }
 
-    /// One whose state ends with the program.
+    fn embedded(open: impl Future<Output = Result<Embedded>>) -> Result<Self> {
+        Self::new(async { open.await.map(|Embedded { fuse, provider }| (fuse, Some(provider))) })
+    }
+
+    /// One whose state ends with the program, with the stub.
     ///
     /// # Errors
-    /// As [`Orchestrator::in_memory`].
+    /// As [`Embedded::in_memory`].
     pub fn in_memory() -> Result<Self> {
-        Self::new(Orchestrator::in_memory())
+        Self::embedded(Embedded::in_memory())
     }
 
-    /// One whose state is in a directory.
+    /// One whose state is in a directory. `provider` is `auto`, `local` or `stub`; `host_data` the folder of this machine's
+    /// VMs and images, where it is not the usual one.
     ///
     /// # Errors
-    /// As [`Orchestrator::open`].
-    pub fn open(dir: &str) -> Result<Self> {
-        Self::new(Orchestrator::open(dir))
+    /// As [`Embedded::open`]; [`Error::Invalid`] for another `provider`.
+    pub fn open(dir: &Path, provider: &str, host_data: Option<PathBuf>) -> Result<Self> {
+        let options = EmbeddedOptions { provider: provider.parse()?, host_data };
+        Self::embedded(Embedded::open(dir, &options))
+    }
+
+    /// What ran its environments when it was opened, as JSON: `name`, `url`, `why`, and the `warning` that its program must be
+    /// given; none behind the REST API.
+    ///
+    /// # Errors
+    /// None that is known.
+    pub fn provider(&self) -> Result<Option<String>> {
+        self.provider.as_ref().map(calls::json).transpose()
     }
 
     /// One behind the REST API.
@@ -73,7 +91,8 @@ impl Plane {
     /// # Errors
     /// As [`Orchestrator::connect`].
     pub fn connect(url: &str, token: Option<String>) -> Result<Self> {
-        Self::new(Orchestrator::connect(url, token.map(SecretString::from)))
+        let connect = Orchestrator::connect(url, token.map(SecretString::from));
+        Self::new(async { connect.await.map(|fuse| (fuse, None)) })
     }
 
     fn place(&self) -> MutexGuard<'_, Option<Live>> {

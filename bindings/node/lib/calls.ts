@@ -1,5 +1,5 @@
 import { orchestratorError } from "./errors";
-import { native, type NativePlane, type NativeStream } from "./native";
+import { type Done, native, type NativePlane, type NativeStream } from "./native";
 import { type CallOptions, promised } from "./promised";
 import { Terminal } from "./terminal";
 
@@ -11,9 +11,26 @@ export class Calls {
     this.#plane = plane;
   }
 
-  static async open(kind: "in_memory" | "open" | "connect", where: string, token: string | null): Promise<Calls> {
-    const number = await promised((done) => native.nativeOpenPlane(kind, where, token, done));
-    return new Calls(new native.NativePlane(Number(number)));
+  static async #make(begin: (done: Done<string>) => void): Promise<Calls> {
+    return new Calls(new native.NativePlane(Number(await promised(begin))));
+  }
+
+  static inMemory(): Promise<Calls> {
+    return Calls.#make((done) => native.nativeOpenPlane("in_memory", "", null, "", null, done));
+  }
+
+  static open(path: string, provider: string, hostData: string | null): Promise<Calls> {
+    return Calls.#make((done) => native.nativeOpenPlane("open", path, null, provider, hostData, done));
+  }
+
+  static connect(url: string, token: string | null): Promise<Calls> {
+    return Calls.#make((done) => native.nativeOpenPlane("connect", url, token, "", null, done));
+  }
+
+  /** What runs the environments, and what the program must be told of that. */
+  get provider(): { name: "local" | "stub" | "remote"; url: string; why?: string; warning?: string } | undefined {
+    const text = this.#plane.provider;
+    return text === null ? undefined : JSON.parse(text);
   }
 
   // eslint-disable-next-line @typescript-eslint/no-explicit-any

@@ -60,6 +60,8 @@ export {
   type ExecResult,
   type HostData,
   type HostDrainData,
+  type OpenOptions,
+  type Provider,
   type ProvisionRequest,
   type SnapshotData,
 } from "./orchestrator";

@@ -121,7 +121,7 @@ export interface NativeRuntime {
   modules(): NativeId[];
   start(slot: number, generation: number): void;
   pause(slot: number, generation: number): void;
-  runStep(slot: number, generation: number): void;
+  stepper(slot: number, generation: number): () => void;
   restartModule(slot: number, generation: number): void;
   update(slot: number, generation: number, artifact: Uint8Array): void;
   unload(slot: number, generation: number): void;
@@ -170,6 +170,7 @@ export interface NativeTerminal {
 }
 
 export interface NativePlane {
+  readonly provider: string | null;
   attach(args: string, done: Done): NativePending;
   begin(name: string, args: string, done: Done): NativePending;
   beginUpload(id: string, path: string, mode: number, content: Uint8Array, done: Done): NativePending;
@@ -180,7 +181,14 @@ export interface NativePlane {
 interface Native {
   NativePlane: new (number: number) => NativePlane;
   NativeTerminal: new (number: number) => NativeTerminal;
-  nativeOpenPlane(kind: string, where: string, token: string | null, done: Done): void;
+  nativeOpenPlane(
+    kind: string,
+    where: string,
+    token: string | null,
+    provider: string,
+    hostData: string | null,
+    done: Done,
+  ): void;
   NATIVE_ENGINE: string;
   NATIVE_VERSION: string;
   NativeClock: new (quotaTimer: boolean) => NativeClock;

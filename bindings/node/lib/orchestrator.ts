@@ -92,6 +92,27 @@ export interface ProvisionRequest {
   [field: string]: unknown;
 }
 
+/** What runs the environments of a control plane in this process: its host `default`, as it was when it was opened. */
+export interface Provider {
+  /** VMs of this machine, the stub, or a host agent that somebody registered under this name. */
+  readonly name: "local" | "stub" | "remote";
+  readonly url: string;
+  /** Why it is the stub, or why its VMs cannot be reached; not there when all is as it should be. */
+  readonly why?: string;
+}
+
+/** How `Orchestrator.open` opens. */
+export interface OpenOptions {
+  /**
+   * What runs environments. `auto`: real VMs of this machine where QEMU or Firecracker and an image are installed, else the
+   * stub, which runs commands in memory and isolates nothing, with a warning that says why. `local`: real VMs, or an
+   * UnavailableError that says what is missing. `stub`: the stub.
+   */
+  provider?: "auto" | "local" | "stub";
+  /** The folder of this machine's VMs and images; else `$FUSE_HOST_DATA`, else `/var/lib/fuse-host-agent`. */
+  hostData?: string;
+}
+
 function base64(content: string | Uint8Array): string {
   return Buffer.from(content as Uint8Array).toString("base64");
 }
@@ -108,24 +129,32 @@ function bodyOf({ files, manifest, ...request }: ProvisionRequest): Record<strin
  */
 export class Orchestrator {
   readonly #calls: Calls;
+  /** What runs its environments; undefined behind the REST API, where that is the server's affair. */
+  readonly provider: Provider | undefined;
 
   private constructor(calls: Calls) {
     this.#calls = calls;
+    const { warning, ...provider } = calls.provider ?? {};
+    this.provider = calls.provider && (provider as Provider);
+    if (warning !== undefined) process.emitWarning(warning, { type: "FuseProviderWarning", code: "FUSE_PROVIDER" });
   }
 
   /** One whose state ends with the program, with one stub host. For trying out and for tests. */
   static async inMemory(): Promise<Orchestrator> {
-    return new Orchestrator(await Calls.open("in_memory", "", null));
+    return new Orchestrator(await Calls.inMemory());
   }
 
-  /** One whose state is in a directory. One process at a time can have it open. */
-  static async open(path: string): Promise<Orchestrator> {
-    return new Orchestrator(await Calls.open("open", path, null));
+  /**
+   * One whose state is in a directory, with real VMs of this machine where there can be some. One process at a time can have
+   * it open; VMs outlive the process, and the next one that opens the directory takes them over.
+   */
+  static async open(path: string, options: OpenOptions = {}): Promise<Orchestrator> {
+    return new Orchestrator(await Calls.open(path, options.provider ?? "auto", options.hostData ?? null));
   }
 
   /** The control plane that answers at a URL, asked with a bearer token: the master token or an API key. */
   static async connect(url: string, token?: string): Promise<Orchestrator> {
-    return new Orchestrator(await Calls.open("connect", url, token ?? null));
+    return new Orchestrator(await Calls.connect(url, token ?? null));
   }
 
   /** Ends the work of a control plane in this process; one behind the REST API goes on. */

@@ -432,6 +432,11 @@ export class Runtime {
     this.close();
   }
 
+  /** A function that steps a module. @internal */
+  _stepper(id: NativeId): () => void {
+    return this.#native.stepper(id[0], id[1]);
+  }
+
   /** A call that may run guest code. @internal */
   _guest<T>(call: (rt: NativeRuntime) => T, keepThrown = false): T {
     const { thrown } = this.#calls;
@@ -475,6 +480,7 @@ export class Runtime {
 /** One module of one runtime. After an unload every call throws NotFoundError: ids are never used again. */
 export class Module {
   readonly #id: NativeId;
+  #step: (() => void) | undefined;
   /** The runtime that it is in. */
   readonly runtime: Runtime;
 
@@ -496,7 +502,7 @@ export class Module {
 
   /** Steps it now, whatever its activation; where that contains INTERVAL, the interval must have passed. */
   runStep(): void {
-    this.runtime._guest((rt) => rt.runStep(this.#id[0], this.#id[1]));
+    this.runtime._guest((this.#step ??= this.runtime._stepper(this.#id)));
   }
 
   /** Starts a module that failed again, from its artifact, with fresh memory. */

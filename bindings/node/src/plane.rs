@@ -33,15 +33,23 @@ pub(crate) fn thrown(error: &Error) -> napi::Error {
     napi::Error::from_reason(body(error))
 }
 
-/// Opens an orchestrator on a thread of its own: `in_memory`, `open` with a path, or `connect` with a URL and a token.
-/// `done` gets a number for `NativePlane`.
+/// Opens an orchestrator on a thread of its own: `in_memory`, `open` with a path, a provider and the folder of this machine's
+/// VMs, or `connect` with a URL and a token. `done` gets a number for `NativePlane`.
 #[napi(
-    ts_args_type = "kind: string, where: string, token: string | null, done: (ok: boolean, text: string | null) => void"
+    ts_args_type = "kind: string, where: string, token: string | null, provider: string, hostData: string | null, \
+                       done: (ok: boolean, text: string | null) => void"
 )]
-pub fn native_open_plane(kind: String, place: String, token: Option<String>, done: Done) -> napi::Result<()> {
+pub fn native_open_plane(
+    kind: String,
+    place: String,
+    token: Option<String>,
+    provider: String,
+    host_data: Option<String>,
+    done: Done,
+) -> napi::Result<()> {
     let open = move || {
         let plane = match kind.as_str() {
-            "open" => fuse_calls::Plane::open(&place),
+            "open" => fuse_calls::Plane::open(place.as_ref(), &provider, host_data.map(Into::into)),
             "connect" => fuse_calls::Plane::connect(&place, token),
             _ => fuse_calls::Plane::in_memory(),
         };
@@ -85,6 +93,12 @@ impl Plane {
     #[napi(constructor)]
     pub fn new(number: u32) -> napi::Result<Self> {
         OPENED.take(number, "orchestrator").map(|plane| Self { plane: plane.into() })
+    }
+
+    /// What runs its environments, as JSON; null behind the REST API.
+    #[napi(getter)]
+    pub fn provider(&self) -> napi::Result<Option<String>> {
+        self.plane.provider().map_err(|e| thrown(&e))
     }
 
     /// Begins a call.

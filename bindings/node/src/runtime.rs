@@ -1,10 +1,11 @@
 //! The runtime. JavaScript has one thread for it: who finds it borrowed is a callback of the running step.
 
 use std::cell::RefCell;
+use std::rc::Rc;
 
 use fuse_runtime::edge::{self, ErrorKind, ModuleId, StepTiming};
-use napi::Env;
 use napi::bindgen_prelude::{Buffer, Function, Uint8ArraySlice};
+use napi::{Env, JsError};
 use napi_derive::napi;
 
 use crate::artifact::traps_of;
@@ -46,14 +47,17 @@ pub struct NativeOutcome {
 /// A runtime.
 #[napi(js_name = "NativeRuntime")]
 pub struct Runtime {
-    rt: RefCell<Option<edge::Runtime>>,
+    rt: Rc<Place>,
     poster: edge::EventPoster,
     published: RefCell<Option<Published>>,
 }
 
-impl Runtime {
+/// Where the runtime is until it is closed.
+struct Place(RefCell<Option<edge::Runtime>>);
+
+impl Place {
     fn with<T>(&self, look: impl FnOnce(&mut edge::Runtime) -> T) -> Result<T> {
-        let Ok(mut place) = self.rt.try_borrow_mut() else {
+        let Ok(mut place) = self.0.try_borrow_mut() else {
             let message = "the runtime is inside a call: a callback cannot call the runtime that called it, except to \
                            post events";
             return Err(error(ErrorKind::WrongState, message));
@@ -68,6 +72,16 @@ impl Runtime {
     fn guest<T>(&self, env: Env, call: impl FnOnce(&mut edge::Runtime) -> edge::Result<T>) -> Result<T> {
         let _within = Within::new(env);
         self.with(call)?.or_throw()
+    }
+}
+
+impl Runtime {
+    fn with<T>(&self, look: impl FnOnce(&mut edge::Runtime) -> T) -> Result<T> {
+        self.rt.with(look)
+    }
+
+    fn guest<T>(&self, env: Env, call: impl FnOnce(&mut edge::Runtime) -> edge::Result<T>) -> Result<T> {
+        self.rt.guest(env, call)
     }
 
     fn read<T>(
@@ -97,7 +111,8 @@ impl Runtime {
             None => edge::Runtime::new(settings, linux()?),
         };
         let rt = rt.or_throw()?;
-        Ok(Self { poster: rt.poster(), rt: RefCell::new(Some(rt)), published: RefCell::default() })
+        let (poster, published) = (rt.poster(), RefCell::default());
+        Ok(Self { poster, rt: Rc::new(Place(RefCell::new(Some(rt)))), published })
     }
 
     /// Sets the temperature sensor.
@@ -181,10 +196,22 @@ impl Runtime {
         self.guest(env, |rt| rt.pause(id_of(slot, generation)))
     }
 
-    /// Steps a module.
-    #[napi]
-    pub fn run_step(&self, env: Env, slot: u32, generation: u32) -> Result<()> {
-        self.guest(env, |rt| rt.run_step(id_of(slot, generation)))
+    /// A function that steps a module. Finding the runtime behind `this` and reading the id would cost several times what a
+    /// step costs.
+    #[napi(ts_return_type = "() => void")]
+    pub fn stepper<'env>(
+        &self,
+        env: &'env Env,
+        slot: u32,
+        generation: u32,
+    ) -> napi::Result<Function<'env, (), ()>> {
+        let (rt, id) = (Rc::clone(&self.rt), id_of(slot, generation));
+        env.create_function_from_closure("step", move |call| {
+            match rt.guest(*call.env, |rt| rt.run_step(id)) {
+                Ok(()) => Ok(()),
+                Err(error) => call.env.throw(JsError::from(error).into_unknown(*call.env)),
+            }
+        })
     }
 
     /// Starts a failed module again.
@@ -311,7 +338,7 @@ impl Runtime {
     /// Unloads all modules and frees the runtime. Twice does nothing.
     #[napi]
     pub fn close(&self, env: Env) -> Result<()> {
-        if self.rt.try_borrow().is_ok_and(|place| place.is_none()) {
+        if self.rt.0.try_borrow().is_ok_and(|place| place.is_none()) {
             return Ok(());
         }
         let _within = Within::new(env);
@@ -323,7 +350,7 @@ impl Runtime {
             }
         })?;
         drop(self.published.take());
-        drop(self.rt.take());
+        drop(self.rt.0.take());
         Ok(())
     }
 }

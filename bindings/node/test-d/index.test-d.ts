@@ -70,3 +70,11 @@ async function orchestrate(): Promise<void> {
   expectError(environment.followLogs("kernel"));
 }
 void orchestrate;
+
+// What runs environments.
+expectType<Promise<fuse.Orchestrator>>(fuse.Orchestrator.open("state", { provider: "local", hostData: "vms" }));
+expectError(fuse.Orchestrator.open("state", { provider: "qemu" }));
+declare const plane: fuse.Orchestrator;
+expectType<fuse.Provider | undefined>(plane.provider);
+expectType<"local" | "stub" | "remote" | undefined>(plane.provider?.name);
+expectError((plane.provider = undefined));

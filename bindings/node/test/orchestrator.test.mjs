@@ -101,10 +101,10 @@ test("an asynchronous dispose closes", async () => {
 
 test("the state is kept", async () => {
   const folder = mkdtempSync(path.join(tmpdir(), "fuse-node-"));
-  const first = await fuse.Orchestrator.open(folder);
+  const first = await fuse.Orchestrator.open(folder, { provider: "stub" });
   await (await first.provision({ task_id: "kept" })).waitRunning();
   await first.close();
-  const second = await fuse.Orchestrator.open(folder);
+  const second = await fuse.Orchestrator.open(folder, { provider: "stub" });
   assert.deepEqual((await all(second.environments())).map((e) => e.data.task_id), ["kept"]);
   await second.close();
   await assert.rejects(second.newestEvent(), fuse.UnavailableError);

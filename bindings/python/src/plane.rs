@@ -146,14 +146,25 @@ impl Plane {
 
     /// One whose state is in a directory.
     #[staticmethod]
-    fn open(py: Python<'_>, path: std::path::PathBuf) -> PyResult<Self> {
-        Self::opened(py, move || fuse_calls::Plane::open(&path.to_string_lossy()))
+    fn open(
+        py: Python<'_>,
+        path: std::path::PathBuf,
+        provider: &str,
+        host_data: Option<std::path::PathBuf>,
+    ) -> PyResult<Self> {
+        Self::opened(py, move || fuse_calls::Plane::open(&path, provider, host_data))
     }
 
     /// One behind the REST API.
     #[staticmethod]
     fn connect(py: Python<'_>, url: String, token: Option<String>) -> PyResult<Self> {
         Self::opened(py, move || fuse_calls::Plane::connect(&url, token))
+    }
+
+    /// What runs its environments, as JSON; None behind the REST API.
+    #[getter]
+    fn provider(&self, py: Python<'_>) -> PyResult<Option<String>> {
+        self.plane.provider().map_err(|e| raise(py, &e))
     }
 
     /// Makes a call and waits for its answer.

@@ -117,9 +117,9 @@ def test_hosts_keys_and_dead_letters(plane) -> None:
 
 
 def test_the_state_is_kept(tmp_path) -> None:
-    with fuse.Orchestrator.open(tmp_path / "state") as plane:
+    with fuse.Orchestrator.open(tmp_path / "state", provider="stub") as plane:
         plane.provision("kept").wait_running()
-    with fuse.Orchestrator.open(tmp_path / "state") as plane:
+    with fuse.Orchestrator.open(tmp_path / "state", provider="stub") as plane:
         assert [e.task_id for e in plane.environments()] == ["kept"]
 
 

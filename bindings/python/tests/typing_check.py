@@ -29,3 +29,9 @@ def host() -> list[str]:
         deadline: int | None = runtime.next_deadline_us
         print(deadline, frame(1), downlink_write(b""))
         return states
+
+
+def provider() -> str | None:
+    with fuse.Orchestrator.open("state", provider="local", host_data="vms") as plane:
+        told: fuse.Provider | None = plane.provider
+        return told.why if told else None

@@ -300,6 +300,24 @@ pub enum Error {
         /// Why.
         why: String,
     },
+    /// A control plane in this process was to have a provider that is not there.
+    #[error("the provider {asked} was asked for, and there is none: {why}")]
+    NoProvider {
+        /// What was asked for.
+        asked: &'static str,
+        /// What is missing, and what to do.
+        why: String,
+    },
+    /// A control plane in this process was to have another provider than its state says.
+    #[error("the provider {asked} was asked for, and the host default is {url}: {why}")]
+    OtherProvider {
+        /// What was asked for.
+        asked: &'static str,
+        /// The URL of the host.
+        url: String,
+        /// Why it stays that, and what to do.
+        why: &'static str,
+    },
     /// A server gave no answer, so that it is not known whether the call happened.
     #[error("cannot {doing}: no answer from {server}: {why}; {advice}")]
     NoAnswer {
@@ -372,12 +390,18 @@ impl Error {
             | Self::ForeignSnapshot { .. }
             | Self::HasChildren { .. }
             | Self::SnapshotInUse { .. }
-            | Self::HostInUse { .. } => ErrorCode::Conflict,
+            | Self::HostInUse { .. }
+            | Self::OtherProvider { .. } => ErrorCode::Conflict,
             Self::Invalid(_) => ErrorCode::InvalidArgument,
             Self::TooLarge { .. } => ErrorCode::PayloadTooLarge,
             Self::Placement(PlacementError::UnknownHost { .. }) => ErrorCode::NotFound,
-            Self::Placement(_) | Self::Closed { .. } => ErrorCode::Unavailable,
-            Self::Store(StoreError::Unavailable { .. } | StoreError::Full { .. }) => ErrorCode::Unavailable,
+            Self::Placement(_) | Self::Closed { .. } | Self::NoProvider { .. } => ErrorCode::Unavailable,
+            Self::Store(
+                StoreError::Unavailable { .. }
+                | StoreError::Full { .. }
+                | StoreError::Locked { .. }
+                | StoreError::LeaseHeld { .. },
+            ) => ErrorCode::Unavailable,
             Self::Store(StoreError::Conflict { .. }) => ErrorCode::Conflict,
             Self::BootFailed { script_timeout: true, .. } => ErrorCode::InvalidArgument,
             Self::Provider(error) => match error.kind {

@@ -7,6 +7,7 @@ use core::future::Future;
 use core::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use fuse_host_agent::DefaultProvider;
 use fuse_orchestrator::wire::ErrorBody;
 use fuse_orchestrator::{Error, ErrorCode, Orchestrator};
 use serde::Serialize;
@@ -41,6 +42,8 @@ pub struct fuse_orchestrator_t {
 
 /// The orchestrator and what its calls run on.
 pub(crate) struct Plane {
+    /// What ran its environments when it was opened; none behind the REST API.
+    pub(super) provider: Option<DefaultProvider>,
     // Dropped before the runtime that its tasks run on.
     pub(super) fuse: Orchestrator,
     pub(super) runtime: Arc<Runtime>,
@@ -206,6 +209,24 @@ pub(super) unsafe fn now<F>(
 where
     F: Future<Output = Result<String, Error>> + Send + 'static,
 {
+    let work = |plane: &Plane| {
+        refuse_inside()?;
+        let call = prepare(plane.fuse.clone())?;
+        Ok(plane.runtime.block_on(call)?)
+    };
+    // SAFETY: the caller's.
+    unsafe { with(handle, out, work) }
+}
+
+/// Makes a call on whatever thread this is. An empty answer is none.
+///
+/// # Safety
+/// As [`now`].
+pub(super) unsafe fn with(
+    handle: *const fuse_orchestrator_t,
+    out: *mut *mut c_char,
+    work: impl FnOnce(&Plane) -> Result<String, Failed>,
+) -> fuse_status_t {
     // SAFETY: the caller's.
     let (handle, out) = unsafe { (get(handle), Place::optional(out)) };
     out.put(core::ptr::null_mut());
@@ -213,13 +234,7 @@ where
         Ok(handle) => handle,
         Err(refusal) => return refusal.status(),
     };
-    let work = || {
-        let plane = handle.plane()?;
-        refuse_inside()?;
-        let call = prepare(plane.fuse.clone())?;
-        Ok(plane.runtime.block_on(call)?)
-    };
-    let failed = match firewall::catch(work) {
+    let failed = match firewall::catch(|| work(&*handle.plane()?)) {
         Ok(Ok(answer)) => {
             if !answer.is_empty() {
                 give(&out, answer);

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use fuse_guest_protocol::{Token, client::Client};
+use fuse_guest_protocol::{Token, client::Client, verb::Renew};
 use fuse_host_agent::{store::FileRecord, system::Process};
 use tokio::process::{Child, Command};
 
@@ -23,7 +23,8 @@ pub(crate) trait Hand: Clone + Send + Sync + 'static {
     fn boot(&self) -> impl Future<Output = HandVm> + Send;
     /// Saves a VM into its directory and lets it go on; the names of the files.
     fn save(&self, vm: &HandVm, kind: Kind) -> impl Future<Output = Vec<&'static str>> + Send;
-    /// Makes a VM that goes on where the one in `from` was saved, and waits for its agent's answer.
+    /// Makes a VM that goes on where the one in `from` was saved, and waits for its agent's answer. It is the same as the
+    /// one that was saved then: in name, machine id, random numbers, and time.
     fn restore(&self, from: &Path) -> impl Future<Output = HandVm> + Send;
 }
 
@@ -61,16 +62,35 @@ impl HandVm {
         process.map_or((0, 0), |process| process.memory())
     }
 
-    /// Makes files that were saved durable and computes their digests, as the agent does.
+    /// Makes files that were saved durable with their names, and keeps their digests beside them, as
+    /// `sha256sum FILES > SHA256SUMS` and `sync FILES SHA256SUMS .` do.
     pub(crate) async fn seal(&self, names: Vec<&'static str>) {
         let dir = self.dir.clone();
         let sealed = tokio::task::spawn_blocking(move || {
-            for name in names {
-                FileRecord::of(&dir, name).unwrap();
+            let digest = |name: &&str| format!("{}  {name}\n", FileRecord::of(&dir, name).unwrap().sha256);
+            let sums: String = names.iter().map(digest).collect();
+            std::fs::write(dir.join("SHA256SUMS"), sums).unwrap();
+            for name in names.into_iter().chain(["SHA256SUMS", "."]) {
                 std::fs::File::open(dir.join(name)).unwrap().sync_all().unwrap();
             }
         });
         sealed.await.unwrap();
+    }
+
+    /// Makes a VM that was restored one of its own, as the agent has the guest do it too.
+    pub(crate) async fn renew(&self) {
+        let mut entropy = vec![0; 64];
+        getrandom::fill(&mut entropy).unwrap();
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        let renew = Renew {
+            entropy,
+            unix_ns: Some(i64::try_from(now.as_nanos()).unwrap()),
+            vm_id: Some("vm-2".to_owned()),
+            machine_id: true,
+            network: None,
+            token: Some(token()),
+        };
+        self.client.as_ref().unwrap().call(&renew).await.unwrap();
     }
 
     /// Ends its VMM; what was saved of it stays.

@@ -1,7 +1,8 @@
 //! How long VMs take, each figure beside the same thing done by hand with the VMM's own API in the same run.
 //!
 //! Firecracker runs the guest of `tests/guest`, which has no operating system: what is measured is the VMM and this agent.
-//! QEMU runs Debian's kernel with `fused`. Where one of them cannot run, that is said and the other one is measured.
+//! QEMU runs Debian's kernel with `fused`. Where one of them cannot run, that is said and the other one is measured. With
+//! `firecracker` or `qemu` as its argument, that one alone is.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -25,11 +26,15 @@ use table::Table;
 #[tokio::main]
 async fn main() {
     let mut table = Table::default();
+    let only = std::env::args().skip(1).find(|word| !word.starts_with('-'));
+    let wanted = |vmm: &str| only.as_ref().is_none_or(|only| only == vmm);
     match common::firecracker() {
+        _ if !wanted("firecracker") => {}
         Ok((program, _)) => over_firecracker(&mut table, program).await,
         Err(why) => println!("Firecracker is not measured: {why}"),
     }
     match common::qemu() {
+        _ if !wanted("qemu") => {}
         Ok(guest) => over_qemu(&mut table, &guest).await,
         Err(why) => println!("QEMU is not measured: {why}"),
     }

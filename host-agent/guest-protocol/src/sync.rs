@@ -8,6 +8,10 @@
 //! Towards the guest, the SYNC must not be swallowed as the payload of a half-sent frame. On a port that may have one
 //! under way the host first sends as many zero bytes as a frame can still lack: they end the half frame, whose checksum
 //! then does not fit, and are nothing between frames.
+//!
+//! A port also outlives a guest agent that ends, and its host hears nothing of that. So an agent that starts says so: a
+//! SYNCED to nobody, behind as many zero bytes. A host in the middle of a connection sees that it makes no sense and connects
+//! anew; one that begins a connection drops it like everything that comes before the answer.
 
 use crate::{HEADER, MAX_PAYLOAD};
 
@@ -19,6 +23,14 @@ pub const PADDING: usize = HEADER + MAX_PAYLOAD + LENGTH;
 pub const MAGIC: [u8; 16] = *b"\xf5FUSE-GUEST-SYNC";
 /// The first sixteen bytes of a SYNCED.
 pub const MAGIC_BACK: [u8; 16] = *b"\xf6FUSE-GUEST-SYNC";
+
+/// What a guest agent writes when it starts on a port that a host has open. `nonce` is random: no host waits for it.
+#[must_use]
+pub fn announcement(nonce: Nonce) -> Vec<u8> {
+    let mut bytes = vec![0; PADDING];
+    bytes.extend_from_slice(&Sync { version: crate::VERSION, nonce }.encode_back());
+    bytes
+}
 
 /// The number of one connection.
 pub type Nonce = [u8; 16];

@@ -4,7 +4,7 @@ use fuse_guest_protocol::{
     Channel, Frame, GuestError, Kind, MAX_PAYLOAD, VERSION, Verb, WireError,
     decode::{GuestDecoder, HostDecoder, Incoming},
     frame::Control,
-    sync::{PADDING, Sync},
+    sync::{PADDING, Sync, announcement},
 };
 use proptest::{collection::vec, prelude::*};
 
@@ -94,6 +94,28 @@ proptest! {
             prop_assert_eq!(decoder.take(), Ok(Some(frame)));
         }
         prop_assert_eq!(decoder.take(), Ok(None));
+    }
+
+    /// Wherever an agent died, the host sees that another one has begun, and takes no frame that was cut for whole.
+    #[test]
+    fn the_host_sees_that_the_agent_is_another(old in frames(), cut in any::<prop::sample::Index>()) {
+        let whole = encoded(&old);
+        let mut bytes = sync(1).encode_back().to_vec();
+        bytes.extend_from_slice(&whole[..if whole.is_empty() { 0 } else { cut.index(whole.len()) }]);
+        bytes.extend(announcement([9; 16]));
+        let mut decoder = HostDecoder::new([1; 16]);
+        decoder.feed(&bytes);
+        prop_assert_eq!(decoder.synced(), Ok(true));
+        let mut expected = old.into_iter();
+        loop {
+            match decoder.take() {
+                Ok(Some(frame)) => prop_assert_eq!(Some(frame), expected.next()),
+                other => {
+                    prop_assert!(other.is_err(), "it waits for more");
+                    break;
+                }
+            }
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::{
         BASE, DISK, INITRD, ImageName, KERNEL, Published, SnapshotKind, SnapshotName, SnapshotRecord,
         VmRecord, VmState,
     },
-    system::{Console, Process, blocking, cgroup, clone_file, share_file},
+    system::{Console, blocking, cgroup, clone_file, share_file},
 };
 
 /// A VM to make.
@@ -146,10 +146,8 @@ impl Inner {
             return refuse(format!("{storage_gb} GiB of disk are more than {DISK_MOST}"));
         }
         if let Some(seed) = seed {
-            if seed.backend != self.driver.backend() {
-                let (theirs, ours) = (&seed.backend, self.driver.backend());
-                return refuse(format!("snapshot {} is of {theirs}, and this host runs {ours}", seed.id));
-            }
+            let runs = seed.runs_on(self.driver.backend());
+            runs.map_err(|why| Error::invalid("create", &new.name, why))?;
             let differs = (cpus, ram_mb) != (seed.resources.cpus, seed.resources.ram_mb);
             if seed.kind == SnapshotKind::Live && differs {
                 let Resources { cpus, ram_mb, .. } = seed.resources;
@@ -225,7 +223,11 @@ impl Inner {
         };
         let base = seed.filter(|seed| seed.kind == SnapshotKind::Live).map(|seed| seed.id.clone());
         let machine = self.machine(vm, disk);
-        self.keep(vm, |record| (record.machine, record.memory_base) = (machine, base)).await?;
+        {
+            // Written with the process: until there is one, a crash ends the VM.
+            let mut record = vm.record();
+            (record.machine, record.memory_base) = (machine, base);
+        }
         match begin {
             Begin::Boot => self.boot(vm).await?,
             Begin::Load(saved) => {
@@ -345,6 +347,8 @@ impl Inner {
     pub(super) fn machine(&self, vm: &Vm, disk: Option<(DiskFormat, String)>) -> Machine {
         let record = vm.record();
         let (format, arguments) = disk.unwrap_or_default();
+        // Who it is, from its first program on: host name and machine id.
+        let arguments = format!("{arguments} fuse.vm_id={}", record.name);
         let has = |name: &str| vm.site.file(name).exists();
         let mut nic = match (&record.net, &self.config.network) {
             (Some(Lease::Tap(lease)), NetworkConfig::Tap { limit, .. }) => Some(Nic::Tap {
@@ -385,17 +389,19 @@ impl Inner {
 
     async fn spawn_once(self: &Arc<Self>, vm: &Arc<Vm>, purpose: Purpose) -> Result<()> {
         let machine = vm.record().machine.clone();
-        let process = self.driver.spawn(&vm.site, &machine, purpose).await?;
-        self.keep(vm, |record| record.process = Some(process.clone())).await?;
+        let group = self.limits(vm, &machine).await?;
+        let process = self.driver.spawn(&vm.site, &machine, purpose, &group).await?;
+        let kept = self.keep(vm, |record| record.process = Some(process.clone()));
+        let (limited, found) = (process.clone(), group);
+        let taken = blocking("limit", move || found.take(&limited));
         let ready = self.driver.ready(&vm.site, &process);
-        let both = tokio::join!(self.limit(vm, process.clone()), ready);
+        let (kept, taken, ready) = tokio::join!(kept, taken, ready);
         // A VMM that ended cannot be limited either: what it says of its end comes first.
-        both.1.and(both.0)
+        ready.and(taken).and(kept)
     }
 
-    /// Puts a VMM under its limits. The kernel can take its time over that.
-    async fn limit(self: &Arc<Self>, vm: &Vm, process: Process) -> Result<()> {
-        let machine = vm.record().machine.clone();
+    /// The control group that a VMM is to be in.
+    async fn limits(self: &Arc<Self>, vm: &Vm, machine: &Machine) -> Result<cgroup::Group> {
         let limits = cgroup::Limits {
             memory: u64::from(machine.memory_mib + self.config.vmm_memory_mib) << 20,
             // The VMM's own thread beside the guest's processors.
@@ -403,7 +409,7 @@ impl Inner {
             tasks: 256,
         };
         let (inner, group) = (Arc::clone(self), self.group(vm.name()));
-        blocking("limit", move || inner.cgroups.place(&group, &process, limits)).await
+        blocking("limit", move || inner.cgroups.make(&group, limits)).await
     }
 
     /// Boots a VM that is furnished, and waits for its agent.
@@ -427,7 +433,6 @@ impl Inner {
         self.spawn(vm, Purpose::Load).await?;
         let machine = vm.record().machine.clone();
         self.driver.load(&vm.site, &machine, saved).await?;
-        self.driver.resume(&vm.site).await?;
         self.renew(vm, fresh, held_ms).await
     }
 

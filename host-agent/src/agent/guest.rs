@@ -300,7 +300,6 @@ impl Inner {
     }
 
     async fn renew_once(self: &Arc<Self>, vm: &Arc<Vm>, fresh: bool) -> Result<()> {
-        let client = self.first_answer(vm).await?;
         let mut entropy = vec![0; 64];
         getrandom::fill(&mut entropy).map_err(|error| Error::system("make", "entropy", error))?;
         let token = new_token()?;
@@ -312,8 +311,9 @@ impl Inner {
             network: self.guest_network(vm),
             token: Some(token.clone()),
         };
-        let renewed = client.call(&request).await;
-        let renewed = renewed.map_err(|error| guest_error("renew", &vm.site, &error))?;
+        let limit = self.config.boot_limit();
+        let renewed = vm.link.renew(&*self.driver, &vm.site, limit, &request);
+        let renewed = self.while_it_lives(vm, renewed).await?;
         write_token(&vm.site.dir, &token)?;
         for warning in &renewed.warnings {
             tracing::warn!(vm = %vm.name(), warning, "renewing a guest");
@@ -342,12 +342,17 @@ impl Inner {
 
     async fn first_answer(&self, vm: &Vm) -> Result<Client> {
         let limit = self.config.boot_limit();
+        self.while_it_lives(vm, vm.link.client(&*self.driver, &vm.site, limit)).await
+    }
+
+    /// Waits for what a guest that has been started answers, as long as its VMM lives.
+    async fn while_it_lives<T>(&self, vm: &Vm, answer: impl Future<Output = Result<T>>) -> Result<T> {
         let Some(process) = vm.record().process.clone() else {
             return Err(super::snapshot::not_now(vm, "reach the agent of"));
         };
         tokio::select! {
             biased;
-            client = vm.link.client(&*self.driver, &vm.site, limit) => client,
+            answer = answer => answer,
             () = process.ended() => {
                 let said = self.driver.epitaph(&vm.site).unwrap_or_default();
                 let why = format!("its VMM ended before its agent answered: {said}");

@@ -12,7 +12,7 @@ use std::{
 use fuse_guest_protocol::{
     ErrorCode, Token, Verb,
     client::{Client, ClientError, Transport},
-    verb::AgentInfo,
+    verb::{AgentInfo, Renew, RenewResult},
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -30,6 +30,8 @@ use crate::{
 pub(super) const TOKEN: &str = "token";
 /// How long one attempt to connect may take: a guest that misses the beginning is asked anew.
 const ATTEMPT: Duration = Duration::from_secs(15);
+/// How long it is until another attempt, at most.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// The connection to the agent of one guest.
 #[derive(Debug, Default)]
@@ -51,34 +53,75 @@ impl GuestLink {
     /// The connection, which is made if there is none that works.
     pub(super) async fn client(&self, driver: &dyn Driver, site: &Site, limit: Duration) -> Result<Client> {
         let deadline = Instant::now() + limit;
-        let late = || {
-            let why = format!("its agent did not answer within {} ms", limit.as_millis());
-            Error::new(ErrorKind::Guest, "reach the agent of", &site.name, why)
-        };
-        let mut held = timeout_at(deadline, self.client.lock()).await.map_err(|_| late())?;
+        let mut held = self.hold(site, deadline, limit).await?;
         if let Some(held) = held.as_ref().filter(|held| !held.client.is_closed() && !held.cut.is_cancelled())
         {
             return Ok(held.client.clone());
         }
         *held = None;
+        let begun = self.begin(driver, site, (deadline, limit), None).await?;
+        let client = begun.held.client.clone();
+        *held = Some(begun.held);
+        Ok(client)
+    }
+
+    /// Renews the guest with the first words of a new connection: nothing is waited for between hello and them.
+    pub(super) async fn renew(
+        &self,
+        driver: &dyn Driver,
+        site: &Site,
+        limit: Duration,
+        renew: &Renew,
+    ) -> Result<RenewResult> {
+        let deadline = Instant::now() + limit;
+        let mut held = self.hold(site, deadline, limit).await?;
+        *held = None;
+        let begun = self.begin(driver, site, (deadline, limit), Some(renew)).await?;
+        *held = Some(begun.held);
+        begun.renewed.map_err(|error| guest_error("renew", site, &error))
+    }
+
+    async fn hold(
+        &self,
+        site: &Site,
+        deadline: Instant,
+        limit: Duration,
+    ) -> Result<tokio::sync::MutexGuard<'_, Option<Held>>> {
+        timeout_at(deadline, self.client.lock()).await.map_err(|_| late(site, limit))
+    }
+
+    /// Makes a connection, and tries until it works or is too late.
+    async fn begin(
+        &self,
+        driver: &dyn Driver,
+        site: &Site,
+        (deadline, limit): (Instant, Duration),
+        renew: Option<&Renew>,
+    ) -> Result<Begun> {
+        let (mut last, mut pause) = (late(site, limit), Duration::from_millis(1));
         let token = read_token(&site.dir)?;
-        let mut last = late();
+        // A connection that broke may have brought the guest its new token.
+        let other = renew.and_then(|renew| renew.token.clone());
+        let mut refused = false;
         loop {
-            let cut = self.cut();
-            match timeout_at(deadline, connect(driver, site, &token, cut.clone())).await {
+            let token = other.as_ref().filter(|_| refused).unwrap_or(&token);
+            match timeout_at(deadline, begin_once(driver, site, (token, self.cut()), renew)).await {
                 Err(_) => return Err(last),
-                Ok(Ok((client, info))) => {
+                Ok(Ok((begun, info))) => {
                     *self.agent.lock().unwrap_or_else(PoisonError::into_inner) = info;
-                    *held = Some(Held { client: client.clone(), cut });
-                    return Ok(client);
+                    return Ok(begun);
                 }
-                Ok(Err(error)) => last = error,
+                Ok(Err(missed)) => {
+                    refused ^= missed.refused;
+                    last = missed.error;
+                }
             }
             // A VMM that is gone will not come back.
             if !site.dir.exists() {
                 return Err(last);
             }
-            sleep(Duration::from_millis(5)).await;
+            sleep(pause).await;
+            pause = (pause * 2).min(PAUSE);
         }
     }
 
@@ -138,26 +181,54 @@ impl AsyncWrite for Severable {
     }
 }
 
-async fn connect(
+/// A connection that works.
+struct Begun {
+    held: Held,
+    /// What came of the renewal that was to go along with hello.
+    renewed: std::result::Result<RenewResult, ClientError>,
+}
+
+/// A connection that was not made.
+struct Missed {
+    error: Error,
+    /// The guest does not take the token.
+    refused: bool,
+}
+
+impl From<Error> for Missed {
+    fn from(error: Error) -> Self {
+        Self { error, refused: false }
+    }
+}
+
+async fn begin_once(
     driver: &dyn Driver,
     site: &Site,
-    token: &Token,
-    cut: CancellationToken,
-) -> Result<(Client, AgentInfo)> {
-    let fail = |error: ClientError| guest_error("reach the agent of", site, &error);
+    (token, cut): (&Token, CancellationToken),
+    renew: Option<&Renew>,
+) -> std::result::Result<(Begun, AgentInfo), Missed> {
+    let fail = |error: ClientError| Missed {
+        error: guest_error("reach the agent of", site, &error),
+        refused: error.code() == Some(ErrorCode::Unauthorized),
+    };
     let stream = driver.dial(site).await?;
-    let stream = Severable { stream, cut: Box::pin(cut.cancelled_owned()) };
+    let stream = Severable { stream, cut: Box::pin(cut.clone().cancelled_owned()) };
     let transport = if driver.abilities().many_streams { Transport::Socket } else { Transport::Serial };
     let agreed = timeout(ATTEMPT, Client::connect(stream, transport)).await;
-    let client = match agreed {
-        Err(_) => {
-            let why = format!("it did not answer within {} s", ATTEMPT.as_secs());
-            return Err(Error::new(ErrorKind::Guest, "reach the agent of", &site.name, why));
-        }
-        Ok(client) => client.map_err(fail)?,
+    let client = agreed.map_err(|_| late(site, ATTEMPT))?.map_err(fail)?;
+    let hello = client.hello(Some(token.clone()));
+    let (info, renewed) = match renew {
+        None => (hello.await, Ok(RenewResult::default())),
+        // The guest takes them in this order.
+        Some(renew) => tokio::join!(biased; hello, client.call(renew)),
     };
-    let info = client.hello(Some(token.clone())).await.map_err(fail)?;
-    Ok((client, info))
+    let info = info.map_err(fail)?;
+    Ok((Begun { held: Held { client, cut }, renewed }, info))
+}
+
+fn late(site: &Site, limit: Duration) -> Error {
+    let why = format!("its agent did not answer within {} ms", limit.as_millis());
+    Error::new(ErrorKind::Guest, "reach the agent of", &site.name, why)
 }
 
 /// What a guest answered, as an error of ours.

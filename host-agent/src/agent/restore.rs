@@ -41,10 +41,8 @@ impl Inner {
             let why = format!("snapshot {id} is of {}; make a new VM from it instead", seed.vm);
             return Err(Error::invalid("restore", vm.name(), why));
         }
-        if seed.backend != self.driver.backend() {
-            let why = format!("snapshot {id} is of {}", seed.backend);
-            return Err(Error::invalid("restore", vm.name(), why));
-        }
+        let runs = seed.runs_on(self.driver.backend());
+        runs.map_err(|why| Error::invalid("restore", vm.name(), why))?;
         let _change = vm.change.lock().await;
         let state = vm.record().state;
         if !matches!(state, VmState::Running | VmState::Paused) {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use fuse_guest_protocol::verb::Sync as SyncDisks;
-use fuse_orchestrator::model::{Arch, Timestamp, VmName};
+use fuse_orchestrator::model::{Timestamp, VmName};
 
 use super::{
     HostAgent, Inner,
@@ -21,7 +21,7 @@ use crate::{
     driver::{Save, Saved, firecracker},
     store::{
         BASE, DISK, FileRecord, INITRD, KERNEL, SHARED, SnapshotKind, SnapshotName, SnapshotRecord, Staged,
-        VmState,
+        VmState, host_arch,
     },
     system::{Extents, blocking, clone_file, overlay_file, share_file},
 };
@@ -301,7 +301,7 @@ impl Inner {
             backend: record.backend.clone(),
             vmm_version: self.version.clone(),
             cpu: super::guest::host_cpu(),
-            arch: if cfg!(target_arch = "aarch64") { Arch::Arm64 } else { Arch::Amd64 },
+            arch: host_arch(),
             guest_agent,
             image: record.image.clone(),
             resources: record.resources,

@@ -13,7 +13,10 @@ use std::{fmt::Debug, path::Path};
 use async_trait::async_trait;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::{Result, system::Process};
+use crate::{
+    Result,
+    system::{Process, cgroup::Group},
+};
 
 pub use machine::{Disk, DiskFormat, Machine, Nic, RateLimit, Saved, Site};
 
@@ -89,12 +92,13 @@ pub trait Driver: Debug + Send + Sync + 'static {
     /// System.
     async fn make_disk(&self, base: &Path, format: DiskFormat, disk: &Path, size: u64) -> Result<()>;
 
-    /// Starts the VMM of a machine. No instruction of the guest runs yet, and nothing may be asked of it before
-    /// [`Driver::ready`].
+    /// Starts the VMM of a machine, in `group` where that takes what is born. No instruction of the guest runs yet, and
+    /// nothing may be asked of it before [`Driver::ready`].
     ///
     /// # Errors
     /// System or VMM, with what the VMM said.
-    async fn spawn(&self, site: &Site, machine: &Machine, purpose: Purpose) -> Result<Process>;
+    async fn spawn(&self, site: &Site, machine: &Machine, purpose: Purpose, group: &Group)
+    -> Result<Process>;
 
     /// Waits until a VMM that was started takes requests.
     ///
@@ -114,7 +118,7 @@ pub trait Driver: Debug + Send + Sync + 'static {
     /// VMM.
     async fn boot(&self, site: &Site, machine: &Machine) -> Result<()>;
 
-    /// Goes on from what [`Driver::save`] left. The machine is paused when this returns.
+    /// Goes on from what [`Driver::save`] left. The processors run when this returns.
     ///
     /// # Errors
     /// VMM. The process is of no further use then.

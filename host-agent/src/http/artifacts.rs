@@ -9,6 +9,7 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use fuse_orchestrator::provider::agent_api::{Pull, Pulled};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
 use super::{
@@ -19,7 +20,7 @@ use super::{
 use crate::{
     store::{FileRecord, Sha256Hex, SnapshotName, SnapshotRecord},
     system::{Extents, blocking},
-    transfer::{self, GRANT_HEADER, PullRequest, Pulled},
+    transfer::{self, GRANT_HEADER},
 };
 
 /// Bytes that are read at once.
@@ -202,7 +203,7 @@ pub(super) async fn packed(
 pub(super) async fn pull(
     State(api): State<Api>,
     Path(digest): Path<String>,
-    Body(body): Body<PullRequest>,
+    Body(body): Body<Pull>,
 ) -> Answer<Pulled> {
     let digest: Sha256Hex = digest.parse()?;
     let pulled = api.pulls.pull(digest, body).await;

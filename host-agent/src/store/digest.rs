@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     fmt,
     fs::File,
-    io::Read,
+    io::{Read, Seek, SeekFrom},
     os::unix::fs::MetadataExt,
     path::Path,
     str::FromStr,
@@ -14,7 +14,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, system::Extents};
 
 /// A SHA-256 digest: 64 lower-case hex digits as text.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -99,22 +99,41 @@ impl FileRecord {
 /// # Errors
 /// A system error.
 pub fn digest_file(path: &Path) -> Result<(u64, Sha256Hex)> {
+    let data = Extents::of(path)?;
     let read = || -> std::io::Result<(u64, Sha256Hex)> {
         let mut file = File::open(path)?;
         let mut hash = Sha256::new();
-        let mut buffer = vec![0; 1 << 20];
+        let (mut buffer, zeros) = (vec![0; 1 << 20], vec![0; 1 << 16]);
         let mut size = 0;
-        loop {
-            match file.read(&mut buffer)? {
-                0 => return Ok((size, Sha256Hex(hash.finalize().into()))),
-                read => {
-                    hash.update(buffer.get(..read).unwrap_or_default());
-                    size += read as u64;
+        // A hole reads as zeros, and takes a page of the host's memory for each page that is read.
+        for (from, length) in data.iter() {
+            hash_zeros(&mut hash, &zeros, from - size);
+            file.seek(SeekFrom::Start(from))?;
+            let mut range = (&mut file).take(length);
+            size = from;
+            loop {
+                match range.read(&mut buffer)? {
+                    0 => break,
+                    read => {
+                        hash.update(buffer.get(..read).unwrap_or_default());
+                        size += read as u64;
+                    }
                 }
             }
         }
+        let end = file.metadata()?.len().max(size);
+        hash_zeros(&mut hash, &zeros, end - size);
+        Ok((end, Sha256Hex(hash.finalize().into())))
     };
     read().map_err(|error| Error::system("read", path.display(), error))
+}
+
+fn hash_zeros(hash: &mut Sha256, zeros: &[u8], mut count: u64) {
+    while count > 0 {
+        let now = zeros.len().min(usize::try_from(count).unwrap_or(usize::MAX));
+        hash.update(zeros.get(..now).unwrap_or_default());
+        count -= now as u64;
+    }
 }
 
 /// Which files were read and found right. A file that was written to, or put in the place of another, has another inode
@@ -229,6 +248,28 @@ mod tests {
         fs::remove_file(dir.path().join("f")).unwrap();
         std::os::unix::fs::symlink("/etc/passwd", dir.path().join("f")).unwrap();
         assert_eq!(cache.check(dir.path(), &record).unwrap_err().kind, ErrorKind::Corrupt);
+    }
+
+    /// Wherever the holes are, also when there is nothing else.
+    #[test]
+    fn holes_are_the_zeros_that_they_read_as() {
+        use std::os::unix::fs::FileExt;
+        let dir = tempfile::tempdir().unwrap();
+        for written in [&[][..], &[0], &[700_000], &[300_000, 900_000], &[0, 500_000, 1_044_480]] {
+            let (path, dense) = (dir.path().join("f"), dir.path().join("dense"));
+            let _ = fs::remove_file(&path);
+            let file = File::create(&path).unwrap();
+            file.set_len(1_048_577).unwrap();
+            for at in written {
+                file.write_all_at(&[7; 4096], *at).unwrap();
+            }
+            let bytes = fs::read(&path).unwrap();
+            fs::write(&dense, &bytes).unwrap();
+            assert_eq!(digest_file(&path).unwrap(), (1_048_577, Sha256Hex::of(&bytes)), "{written:?}");
+            assert_eq!(digest_file(&path).unwrap(), digest_file(&dense).unwrap());
+        }
+        fs::write(dir.path().join("f"), "").unwrap();
+        assert_eq!(digest_file(&dir.path().join("f")).unwrap(), (0, Sha256Hex::of(b"")));
     }
 
     #[test]

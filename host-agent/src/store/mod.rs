@@ -9,7 +9,8 @@
 //! DATA/staging/                  what is not whole yet; emptied at start
 //! ```
 //!
-//! A directory counts when its record is there. A record is written last, atomically and durably.
+//! A directory counts when its record is there. A record is written last, atomically and durably; or the directory gets its
+//! name last, when all that is in it is durable.
 
 mod digest;
 mod images;
@@ -23,6 +24,6 @@ pub(crate) use images::check_component;
 pub use images::{ImageRecord, ImageStore};
 pub use layout::{DataDir, new_dir};
 pub use name::{ImageName, SnapshotName};
-pub(crate) use snapshots::{BASE, DISK, INITRD, KERNEL, SHARED};
+pub(crate) use snapshots::{BASE, DISK, INITRD, KERNEL, SHARED, host_arch};
 pub use snapshots::{SnapshotKind, SnapshotRecord, SnapshotStore, Staged};
 pub use vms::{Ended, Published, VmRecord, VmState, VmStore};

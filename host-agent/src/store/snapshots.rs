@@ -14,7 +14,7 @@ use super::{DigestCache, FileRecord, Sha256Hex, SnapshotName, images::check_comp
 use crate::{
     Error, ErrorKind, Result,
     driver::Machine,
-    system::{read_record, sync_dir, write_record},
+    system::{read_record, sync_dir, write_record, write_volatile},
 };
 
 const RECORD: &str = "snapshot.json";
@@ -105,6 +105,21 @@ impl SnapshotRecord {
         own.map(|file| file.size).sum()
     }
 
+    /// Whether VMs of it run on this machine, driven by `backend`; else why not.
+    ///
+    /// # Errors
+    /// The reason, for people.
+    pub fn runs_on(&self, backend: &str) -> std::result::Result<(), String> {
+        let (theirs, ours) = (self.arch.as_str(), host_arch().as_str());
+        if self.backend != backend {
+            return Err(format!("snapshot {} is of {}, and this host runs {backend}", self.id, self.backend));
+        }
+        if theirs != ours {
+            return Err(format!("snapshot {} is of {theirs}, and this host is {ours}", self.id));
+        }
+        Ok(())
+    }
+
     /// The file that holds which ranges of the file `name` are part of a difference.
     #[must_use]
     pub fn ranges_of(&self, name: &str) -> Option<&FileRecord> {
@@ -116,6 +131,12 @@ impl SnapshotRecord {
     pub fn file(&self, name: &str) -> Option<&FileRecord> {
         self.files.iter().find(|file| file.name == name)
     }
+}
+
+/// The architecture of this machine.
+#[must_use]
+pub(crate) const fn host_arch() -> Arch {
+    if cfg!(target_arch = "aarch64") { Arch::Arm64 } else { Arch::Amd64 }
 }
 
 /// The snapshots of this host, with their records in memory.
@@ -208,7 +229,7 @@ impl SnapshotStore {
         Ok(Staged { path })
     }
 
-    /// Makes a staged snapshot one of the store: its files durable and read-only, its record last. Blocks the thread.
+    /// Makes a staged snapshot one of the store: its files durable and read-only, its name last. Blocks the thread.
     ///
     /// # Errors
     /// Exists; a system error.
@@ -225,17 +246,23 @@ impl SnapshotStore {
         for file in &record.files {
             check_component(&file.name)?;
         }
-        // All at once: a file system makes what it is asked for at the same time durable in one go.
+        let record_path = staged.path.join(RECORD);
+        let bytes = serde_json::to_vec_pretty(&record);
+        let bytes = bytes.map_err(|error| Error::system("keep", record_path.display(), error))?;
+        write_volatile(&record_path, &bytes)?;
+        // All at once: a file system makes what it is asked for at the same time durable in one go. The snapshot is there
+        // when its directory gets its name, so nothing of it is durable too late, the record not either.
         std::thread::scope(|scope| {
-            let seals: Vec<_> =
+            let mut seals: Vec<_> =
                 record.files.iter().map(|file| scope.spawn(|| seal(&staged.path.join(&file.name)))).collect();
+            // A directory is made durable as a file is.
+            seals.extend([&record_path, &staged.path].map(|path| scope.spawn(|| sync_dir(path))));
             let broken = |_| Err(Error::system("keep", staged.path.display(), "the work broke off"));
             for seal in seals {
                 seal.join().unwrap_or_else(broken)?;
             }
             Ok::<(), Error>(())
         })?;
-        write_record(&staged.path.join(RECORD), &record)?;
         fs::rename(&staged.path, &target).map_err(|error| Error::system("keep", target.display(), error))?;
         sync_dir(&self.dir)?;
         for file in &record.files {

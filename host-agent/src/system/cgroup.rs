@@ -5,6 +5,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use tokio::{
+    process::{Child, Command},
+    runtime::Handle,
+};
+
 use super::Process;
 use crate::{Error, Result};
 
@@ -77,43 +82,45 @@ impl Cgroups {
         }
     }
 
-    /// Makes the group `name` with these limits and puts the process into it. Does nothing where there are no groups.
-    /// Blocks the thread.
+    /// Makes the group `name` with these limits. It has no processes yet. Blocks the thread.
     ///
     /// # Errors
     /// System.
-    pub fn place(&self, name: &str, process: &Process, limits: Limits) -> Result<()> {
+    pub fn make(&self, name: &str, limits: Limits) -> Result<Group> {
+        let dirs = self.dirs(name);
+        for dir in &dirs {
+            let made = self.furnish(dir, limits);
+            made.map_err(|error| Error::system("limit with", dir.display(), error))?;
+        }
+        Ok(Group { dirs, of_threads: matches!(self, Self::V1(_)) })
+    }
+
+    fn furnish(&self, dir: &Path, limits: Limits) -> io::Result<()> {
+        let put = |file: &str, value: String| fs::write(dir.join(file), value);
         let quota = (limits.millicpus * PERIOD_US / 1000).max(1000);
-        for dir in self.dirs(name) {
-            let put = |file: &str, value: String| fs::write(dir.join(file), value);
-            let place = || -> io::Result<()> {
-                fs::create_dir_all(&dir)?;
-                if let Self::V2(root) = self {
-                    let there = controllers(root)?;
-                    let enable: Vec<String> = there.iter().map(|name| format!("+{name}")).collect();
-                    for above in [root.clone(), root.join("fuse")] {
-                        if !enable.is_empty() {
-                            fs::write(above.join("cgroup.subtree_control"), enable.join(" "))?;
-                        }
-                    }
-                    for name in there {
-                        match name {
-                            "memory" => put("memory.max", limits.memory.to_string())?,
-                            "cpu" => put("cpu.max", format!("{quota} {PERIOD_US}"))?,
-                            _ => put("pids.max", limits.tasks.to_string())?,
-                        }
-                    }
-                } else if dir.join("memory.limit_in_bytes").exists() {
-                    put("memory.limit_in_bytes", limits.memory.to_string())?;
-                } else if dir.join("cpu.cfs_quota_us").exists() {
-                    put("cpu.cfs_period_us", PERIOD_US.to_string())?;
-                    put("cpu.cfs_quota_us", quota.to_string())?;
-                } else if dir.join("pids.max").exists() {
-                    put("pids.max", limits.tasks.to_string())?;
+        fs::create_dir_all(dir)?;
+        if let Self::V2(root) = self {
+            let there = controllers(root)?;
+            let enable: Vec<String> = there.iter().map(|name| format!("+{name}")).collect();
+            for above in [root.clone(), root.join("fuse")] {
+                if !enable.is_empty() {
+                    fs::write(above.join("cgroup.subtree_control"), enable.join(" "))?;
                 }
-                put("cgroup.procs", process.pid.to_string())
-            };
-            place().map_err(|error| Error::system("limit with", dir.display(), error))?;
+            }
+            for name in there {
+                match name {
+                    "memory" => put("memory.max", limits.memory.to_string())?,
+                    "cpu" => put("cpu.max", format!("{quota} {PERIOD_US}"))?,
+                    _ => put("pids.max", limits.tasks.to_string())?,
+                }
+            }
+        } else if dir.join("memory.limit_in_bytes").exists() {
+            put("memory.limit_in_bytes", limits.memory.to_string())?;
+        } else if dir.join("cpu.cfs_quota_us").exists() {
+            put("cpu.cfs_period_us", PERIOD_US.to_string())?;
+            put("cpu.cfs_quota_us", quota.to_string())?;
+        } else if dir.join("pids.max").exists() {
+            put("pids.max", limits.tasks.to_string())?;
         }
         Ok(())
     }
@@ -151,6 +158,60 @@ impl Cgroups {
     }
 }
 
+/// A control group that a VM's processes are to be in.
+///
+/// To move a process from one group to another, the kernel waits until no thread of the host is within a fork or an exit:
+/// 7 to 25 ms, in which nothing else forks. A thread that moves itself waits for nobody, and what it starts is born where
+/// it is; but groups of version 2 take whole processes alone.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Group {
+    dirs: Vec<PathBuf>,
+    of_threads: bool,
+}
+
+impl Group {
+    /// Starts a program: in the group from its first instruction on where groups take threads, else [`Group::take`] puts
+    /// it there. When the future is dropped, a program that starts nevertheless is killed.
+    ///
+    /// # Errors
+    /// Those of the group and of starting.
+    pub async fn spawn(&self, mut command: Command) -> io::Result<Child> {
+        if !self.of_threads || self.dirs.is_empty() {
+            return command.spawn();
+        }
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let (dirs, runtime) = (self.dirs.clone(), Handle::current());
+        std::thread::Builder::new().name("fuse-spawn".to_owned()).spawn(move || {
+            let mut start = || {
+                for dir in &dirs {
+                    let joined = fs::write(dir.join("tasks"), "0");
+                    joined.map_err(|error| {
+                        io::Error::new(error.kind(), format!("limit with {}: {error}", dir.display()))
+                    })?;
+                }
+                let _runtime = runtime.enter();
+                command.spawn()
+            };
+            if let Err(Ok(mut unwanted)) = tell.send(start()) {
+                let _ = unwanted.start_kill();
+            }
+        })?;
+        told.await.unwrap_or_else(|_| Err(io::Error::other("the thread that starts it broke off")))
+    }
+
+    /// Puts a process into the group that [`Group::spawn`] could not start there. Blocks the thread.
+    ///
+    /// # Errors
+    /// System.
+    pub fn take(&self, process: &Process) -> Result<()> {
+        for dir in self.dirs.iter().filter(|_| !self.of_threads) {
+            let taken = fs::write(dir.join("cgroup.procs"), process.pid.to_string());
+            taken.map_err(|error| Error::system("limit with", dir.display(), error))?;
+        }
+        Ok(())
+    }
+}
+
 /// Of the controllers that limits need, those that a hierarchy of version 2 has: a host that mixes versions has them
 /// elsewhere, and a container may have been given fewer.
 fn controllers(root: &Path) -> io::Result<Vec<&'static str>> {
@@ -182,7 +243,7 @@ mod tests {
             let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
             let process = Process::of(i32::try_from(child.id()).unwrap()).unwrap();
             let name = format!("test2-{}", process.pid);
-            groups.place(&name, &process, LIMITS).unwrap();
+            groups.make(&name, LIMITS).unwrap().take(&process).unwrap();
             let of = fs::read_to_string(format!("/proc/{}/cgroup", process.pid)).unwrap();
             assert!(of.lines().any(|line| line == format!("0::/fuse/{name}")), "{of}");
             assert!(groups.groups().contains(&name));
@@ -219,7 +280,7 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             fs::write(dir.path().join("cgroup.controllers"), there).unwrap();
             let groups = Cgroups::at(dir.path());
-            groups.place("vm", &me, LIMITS).unwrap();
+            groups.make("vm", LIMITS).unwrap().take(&me).unwrap();
             let read = |file: &str| fs::read_to_string(dir.path().join(file));
             assert_eq!(read("cgroup.subtree_control").unwrap(), enabled);
             assert_eq!(read("fuse/cgroup.subtree_control").unwrap(), enabled);
@@ -231,20 +292,26 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_process_is_limited_and_its_group_goes() {
+    #[tokio::test]
+    async fn a_program_is_limited_from_its_start_and_its_group_goes() {
         let groups = Cgroups::of_host();
         if groups == Cgroups::None {
             eprintln!("skipped: this user may not make control groups");
             return;
         }
-        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
-        let process = Process::of(i32::try_from(child.id()).unwrap()).unwrap();
         let limits = Limits { memory: 64 << 20, millicpus: 500, tasks: 10 };
-        let name = format!("test-{}", process.pid);
-        groups.place(&name, &process, limits).unwrap();
+        let name = format!("test-{}", std::process::id());
+        let group = groups.make(&name, limits).unwrap();
+        let mut sleep = Command::new("sleep");
+        sleep.arg("60").kill_on_drop(true);
+        let mut child = group.spawn(sleep).await.unwrap();
+        let process = Process::of(i32::try_from(child.id().unwrap()).unwrap()).unwrap();
+        group.take(&process).unwrap();
         let of = fs::read_to_string(format!("/proc/{}/cgroup", process.pid)).unwrap();
-        assert!(of.contains(&format!("/fuse/{name}")), "{of}");
+        for dir in groups.dirs(&name) {
+            let held = fs::read_to_string(dir.join("cgroup.procs")).unwrap();
+            assert_eq!(held.trim(), process.pid.to_string(), "{} of {of}", dir.display());
+        }
         assert!(groups.groups().contains(&name));
         let dirs = groups.dirs(&name);
         let limit = dirs.iter().find_map(|dir| {
@@ -252,10 +319,22 @@ mod tests {
             of("memory.max").or_else(|| of("memory.limit_in_bytes"))
         });
         assert_eq!(limit.unwrap().trim(), (64 << 20).to_string());
-        child.kill().unwrap();
-        child.wait().unwrap();
+        // This process is where it was.
+        let of_us = fs::read_to_string("/proc/thread-self/cgroup").unwrap();
+        assert!(!of_us.contains(&name), "{of_us}");
+        child.kill().await.unwrap();
         groups.remove(&name).unwrap();
         groups.remove(&name).unwrap();
         assert!(dirs.iter().all(|dir| !dir.exists()));
+    }
+
+    #[tokio::test]
+    async fn a_program_that_cannot_be_limited_does_not_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let group = Group { dirs: vec![dir.path().join("gone")], of_threads: true };
+        let mut touch = Command::new("touch");
+        touch.arg(dir.path().join("it ran"));
+        group.spawn(touch).await.unwrap_err();
+        assert!(!dir.path().join("it ran").exists());
     }
 }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use fuse_orchestrator::store::lost_field;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
@@ -56,7 +57,14 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
 /// A system error.
 pub fn write_volatile(path: &Path, bytes: &[u8]) -> Result<()> {
     draft(path, bytes)?;
-    put_in_place(path)
+    // Some file systems begin to write a file to the disk when it takes the place of another one, which takes its time and
+    // is of no use here; two files that change places do not have them do so.
+    let draft = path.with_extension("draft");
+    match renameat_with(CWD, &draft, CWD, path, RenameFlags::EXCHANGE) {
+        Ok(()) => fs::remove_file(&draft).map_err(|error| Error::system("write", path.display(), error)),
+        // There is nothing to change places with, or the file system cannot do it.
+        Err(_) => put_in_place(path),
+    }
 }
 
 fn draft(path: &Path, bytes: &[u8]) -> Result<File> {
@@ -143,6 +151,22 @@ mod tests {
         write_record(&path, &vec![1, 2, 3]).unwrap();
         write_record(&path, &vec![4]).unwrap();
         assert_eq!(read_record::<Vec<u8>>(&path).unwrap(), Some(vec![4]));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_need_not_last_is_whole_too_and_leaves_no_draft() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.json");
+        for text in ["first", "a longer second", "3"] {
+            write_volatile(&path, text.as_bytes()).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        }
+        // What a crash left between the two steps.
+        fs::write(dir.path().join("a.draft"), "older and longer").unwrap();
+        write_volatile(&path, b"4").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "4");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 

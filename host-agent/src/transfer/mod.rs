@@ -14,4 +14,4 @@ mod pull;
 pub use grant::{GRANT_HEADER, is_granted, new_grant};
 pub(crate) use partial::sweep;
 pub use peer::DIGEST_HEADER;
-pub use pull::{PullRequest, Pulled, Puller};
+pub use pull::Puller;

@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeSet, path::Path, time::Duration};
 
-use fuse_orchestrator::provider::remote::peer_tls;
+use fuse_orchestrator::provider::{agent_api::Pull, remote::peer_tls};
 use reqwest::{StatusCode, Url, header, redirect};
 use tokio::io::AsyncWriteExt;
 
-use super::{GRANT_HEADER, PullRequest};
+use super::GRANT_HEADER;
 use crate::{
     Error, ErrorKind, Result,
     driver::firecracker::MEMORY,
@@ -41,7 +41,7 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    pub(super) fn new(request: &PullRequest, digest: Sha256Hex) -> Result<Self> {
+    pub(super) fn new(request: &Pull, digest: Sha256Hex) -> Result<Self> {
         let bad = |why: String| Error::invalid("pull from", format!("{:?}", request.peer_url), why);
         let base = Url::parse(&request.peer_url).map_err(|error| bad(error.to_string()))?;
         if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() {

@@ -7,8 +7,10 @@ use std::{
     time::Duration,
 };
 
-use fuse_orchestrator::model::{CertificatePin, Timestamp};
-use serde::{Deserialize, Serialize};
+use fuse_orchestrator::{
+    model::Timestamp,
+    provider::agent_api::{Pull, Pulled},
+};
 
 use super::{partial::Partial, peer::Peer};
 use crate::{
@@ -20,47 +22,6 @@ use crate::{
 
 /// How long a whole pull may take.
 const LONGEST: Duration = Duration::from_secs(1800);
-
-/// What a pull is told.
-#[derive(Clone, Deserialize)]
-pub struct PullRequest {
-    /// The host that has it, `http` or `https`.
-    pub peer_url: String,
-    /// The grant that the control plane signed with that host's token.
-    pub grant: String,
-    /// What it is to be called here. None: a name made of its digest.
-    #[serde(default)]
-    pub snapshot_id: Option<String>,
-    /// What the peer calls it. Several snapshots can have one digest: that of a disk that nobody wrote to. None: the
-    /// newest of this digest.
-    #[serde(default)]
-    pub peer_snapshot_id: Option<String>,
-    /// The certificate that the peer must show; none: one that the system's authorities vouch for.
-    #[serde(default)]
-    pub peer_certificate_sha256: Option<CertificatePin>,
-}
-
-/// Grants are secrets while they are good.
-impl std::fmt::Debug for PullRequest {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PullRequest").field("peer_url", &self.peer_url).finish_non_exhaustive()
-    }
-}
-
-/// A snapshot that was fetched.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Pulled {
-    /// What it is called here.
-    pub snapshot_id: String,
-    /// The digest that it is known by.
-    pub digest: String,
-    /// The bytes that it has; fewer may have been fetched.
-    pub bytes: u64,
-    /// When it was made.
-    pub created_at: String,
-    /// Where it came from.
-    pub source_peer: String,
-}
 
 /// Fetches snapshots, each once at a time.
 #[derive(Debug, Clone)]
@@ -91,7 +52,7 @@ impl Puller {
     /// # Errors
     /// Invalid, busy (it is under way), not found or refused by the peer, corrupt, system. Nothing is kept as a snapshot
     /// then; what came of its files is used by the next attempt.
-    pub async fn pull(&self, digest: Sha256Hex, request: PullRequest) -> Result<Pulled> {
+    pub async fn pull(&self, digest: Sha256Hex, request: Pull) -> Result<Pulled> {
         let fail = |kind: ErrorKind, why: String| Error::new(kind, "pull", format!("artifact {digest}"), why);
         let new = self.under_way.lock().unwrap_or_else(PoisonError::into_inner).insert(digest);
         if !new {
@@ -121,7 +82,7 @@ impl Puller {
 
     /// The snapshot, when this host has it already. Where it was said which one of this digest is meant, only under the
     /// name that it is to have.
-    fn here(&self, digest: &Sha256Hex, request: &PullRequest) -> Result<Option<Arc<SnapshotRecord>>> {
+    fn here(&self, digest: &Sha256Hex, request: &Pull) -> Result<Option<Arc<SnapshotRecord>>> {
         let snapshots = self.agent.snapshots();
         let (Some(_), Some(name)) = (&request.peer_snapshot_id, &request.snapshot_id) else {
             return Ok(snapshots.by_digest(digest));
@@ -132,9 +93,8 @@ impl Puller {
 
     async fn fetch(&self, peer: &mut Peer, id: Option<&str>) -> Result<Arc<SnapshotRecord>> {
         let chain = peer.chain().await?;
-        let ours = self.agent.backend();
-        if let Some(other) = chain.iter().find(|record| record.backend != ours) {
-            let why = format!("it is of {}, and this host runs {ours}", other.backend);
+        let runs = |record: &SnapshotRecord| record.runs_on(self.agent.backend());
+        if let Some(why) = chain.iter().find_map(|record| runs(record).err()) {
             return Err(peer.error(ErrorKind::Invalid, why));
         }
         let name = match id {

@@ -259,6 +259,43 @@ static void late(void *user, fuse_status_t status, const char *text, size_t leng
     note(status, text, length);
 }
 
+/* What runs the environments of a control plane in this process: chosen, and told. This machine has no image there. */
+static void providers(void) {
+    char error[1040] = "", *out = NULL;
+    fuse_orchestrator_t *plane = NULL;
+    fuse_open_options_t options = FUSE_OPEN_OPTIONS_INIT;
+    options.host_data = "no-vms";
+    options.provider = "local";
+    IS(FUSE_ERR_UNAVAILABLE, fuse_orchestrator_open_with("state", &options, &plane, error, sizeof error));
+    CHECK(strstr(error, "local") && strstr(error, "fuse image build") && plane == NULL);
+    options.provider = "qemu";
+    IS(FUSE_ERR_INVALID_ARG, fuse_orchestrator_open_with("state", &options, &plane, error, sizeof error));
+    CHECK(strstr(error, "auto, local or stub"));
+    options.provider = NULL;
+    options.flags = 1;
+    IS(FUSE_ERR_INVALID_ARG, fuse_orchestrator_open_with("state", &options, &plane, error, sizeof error));
+    options.flags = 0;
+    options.struct_size--;
+    IS(FUSE_ERR_INVALID_ARG, fuse_orchestrator_open_with("state", &options, &plane, error, sizeof error));
+    CHECK(strstr(error, "fuse_open_options_t"));
+    options.struct_size++;
+    /* Without a choice: the stub, which says why. */
+    IS(FUSE_OK, fuse_orchestrator_open_with("state", &options, &plane, error, sizeof error));
+    IS(FUSE_OK, fuse_orchestrator_provider(plane, &out));
+    CHECK(strstr(out, "\"name\":\"stub\"") && strstr(out, "fuse image build") && !strstr(out, "warning"));
+    fuse_string_free(out);
+    IS(FUSE_OK, fuse_orchestrator_close(plane));
+    IS(FUSE_ERR_INVALID_ARG, fuse_orchestrator_provider(plane, &out));
+    CHECK(out == NULL);
+    options.provider = "stub";
+    IS(FUSE_OK, fuse_orchestrator_open_with("state", &options, &plane, error, sizeof error));
+    IS(FUSE_OK, fuse_orchestrator_provider(plane, &out));
+    CHECK(strstr(out, "was asked for"));
+    fuse_string_free(out);
+    IS(FUSE_ERR_UNAVAILABLE, fuse_orchestrator_open_with("state", &options, &fuse, error, sizeof error)); /* it is open */
+    IS(FUSE_OK, fuse_orchestrator_close(plane));
+}
+
 int main(int argc, char **argv) {
     char error[1040] = "";
     fuse_orchestrator_t *kept;
@@ -270,7 +307,13 @@ int main(int argc, char **argv) {
         IS(FUSE_ERR_UNAUTHORIZED, fuse_orchestrator_list(fuse, NULL, NULL));
         IS(FUSE_OK, fuse_orchestrator_close(fuse));
         IS(FUSE_OK, fuse_orchestrator_connect(argv[1], argv[2], &fuse, error, sizeof error));
-    } else IS(FUSE_OK, fuse_orchestrator_in_memory(&fuse, error, sizeof error));
+        char *out = error;
+        IS(FUSE_OK, fuse_orchestrator_provider(fuse, &out));
+        CHECK(out == NULL); /* the server's affair */
+    } else {
+        providers();
+        IS(FUSE_OK, fuse_orchestrator_in_memory(&fuse, error, sizeof error));
+    }
     kept = fuse;
     life();
     hosts_and_keys();

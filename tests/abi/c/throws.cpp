@@ -77,6 +77,9 @@ static void failures() {
 }
 
 static void control_plane() {
+    const auto chosen = fuse::orchestrator::open("state", "stub", "no-vms").value();
+    CHECK(chosen.provider().value().find("\"name\":\"stub\"") != std::string::npos);
+    CHECK(fuse::orchestrator::open("other", "local", "no-vms").status() == FUSE_ERR_UNAVAILABLE);
     auto fuse = fuse::orchestrator::in_memory().value();
     const std::string made = fuse.provision("{\"task_id\":\"t1\"}").value();
     const size_t at = made.find("\"id\":\"") + 6;

@@ -11,6 +11,7 @@ use crate::Error;
 const TYPES: &[(&str, &[&str])] = &[
     ("fuse-core/edge/src", &["AppConfig", "Artifact", "EventPoster", "MemoryPlan", "Policy", "Runtime"]),
     ("fuse-core/orchestrator/src", &["Orchestrator"]),
+    ("host-agent/src", &["Embedded"]),
 ];
 
 /// Free functions that are part of it, with the file that has each.

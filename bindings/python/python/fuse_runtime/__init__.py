@@ -60,6 +60,7 @@ from .errors import (
     OutOfMemoryError,
     PayloadTooLargeError,
     PolicyViolationError,
+    ProviderWarning,
     QuotaExceededError,
     RateLimitedError,
     RecordNotFoundError,
@@ -73,6 +74,7 @@ from .hal import Hal, HalGroup
 from .orchestrator import ApiKey, DeadLetter, Environment, Event, ExecResult, Host, Orchestrator, Snapshot
 from .orchestrator_async import AsyncEnvironment, AsyncHost, AsyncOrchestrator, AsyncSnapshot
 from .terminal import AsyncTerminal, Terminal
+from .records import Provider
 from .names import Activation, Capability, ErrorKind, ModuleState
 
 __all__ = [
@@ -127,6 +129,8 @@ __all__ = [
     "PayloadTooLargeError",
     "Policy",
     "PolicyViolationError",
+    "Provider",
+    "ProviderWarning",
     "QuotaExceededError",
     "RateLimitedError",
     "RecordNotFoundError",

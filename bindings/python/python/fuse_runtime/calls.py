@@ -6,11 +6,15 @@ import asyncio
 import base64
 import json
 import os
+import sys
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 from ._awaiting import awaited
 from ._fuse import Plane, Stream
+from .errors import ProviderWarning
+from .records import Provider
 from .terminal import AsyncTerminal, Terminal
 
 __all__ = ["AsyncCalls", "AsyncPieces", "Calls", "Pieces", "body_of"]
@@ -35,11 +39,35 @@ def _read(text: str | None) -> Any:
     return json.loads(text) if text else None
 
 
+def _provider_of(plane: Plane) -> Provider | None:
+    """What runs the environments of a plane that was just opened; warns when that is not what a program would expect."""
+    told = _read(plane.provider)
+    if told is None:
+        return None
+    if "warning" in told:
+        try:
+            warnings.warn(told["warning"], ProviderWarning, stacklevel=_depth())
+        except ProviderWarning:
+            # The program has warnings be errors.
+            plane.close()
+            raise
+    return Provider(told["name"], told["url"], told.get("why"))
+
+
+def _depth() -> int:
+    """How far up the first frame is that is not of this package, counted from the caller."""
+    frame, depth = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("fuse_runtime."):
+        frame, depth = frame.f_back, depth + 1
+    return depth
+
+
 class Calls:
     """Calls that wait, with the interpreter lock released; Ctrl-C ends the wait."""
 
     def __init__(self, plane: Plane) -> None:
         self._plane = plane
+        self.provider = _provider_of(plane)
 
     def call(self, name: str, **arguments: Any) -> Any:
         return _read(self._plane.call(name, json.dumps(arguments)))
@@ -61,8 +89,8 @@ class Calls:
         return cls(Plane.in_memory())
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> Calls:
-        return cls(Plane.open(path))
+    def open(cls, path: str | os.PathLike[str], provider: str, host_data: str | os.PathLike[str] | None) -> Calls:
+        return cls(Plane.open(path, provider, host_data))
 
     @classmethod
     def connect(cls, url: str, token: str | None) -> Calls:
@@ -90,6 +118,7 @@ class AsyncCalls:
 
     def __init__(self, plane: Plane) -> None:
         self._plane = plane
+        self.provider = _provider_of(plane)
 
     async def call(self, name: str, **arguments: Any) -> Any:
         text = json.dumps(arguments)
@@ -113,8 +142,8 @@ class AsyncCalls:
         return cls(await asyncio.to_thread(Plane.in_memory))
 
     @classmethod
-    async def open(cls, path: str | os.PathLike[str]) -> AsyncCalls:
-        return cls(await asyncio.to_thread(Plane.open, path))
+    async def open(cls, path: str | os.PathLike[str], provider: str, host_data: str | os.PathLike[str] | None) -> AsyncCalls:
+        return cls(await asyncio.to_thread(Plane.open, path, provider, host_data))
 
     @classmethod
     async def connect(cls, url: str, token: str | None) -> AsyncCalls:

@@ -36,6 +36,7 @@ __all__ = [
     "OutOfMemoryError",
     "PayloadTooLargeError",
     "PolicyViolationError",
+    "ProviderWarning",
     "QuotaExceededError",
     "RateLimitedError",
     "RecordNotFoundError",
@@ -242,6 +243,10 @@ class InternalError(OrchestratorError):
     """The control plane or a host failed."""
 
     code = "internal"
+
+
+class ProviderWarning(RuntimeWarning):
+    """What runs environments is not what a program would expect: they are only simulated, or their VMs cannot be reached."""
 
 
 _ORCHESTRATOR: tuple[type[OrchestratorError], ...] = (

@@ -13,10 +13,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from .calls import Calls, body_of
-from .records import ApiKey, DeadLetter, Event, ExecResult, Record
+from .records import ApiKey, DeadLetter, Event, ExecResult, Provider, Record
 from .terminal import Terminal
 
 if TYPE_CHECKING:
@@ -40,14 +40,33 @@ class Orchestrator:
         return cls(Calls.in_memory())
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> Self:
-        """One whose state is in a directory. One process at a time can have it open."""
-        return cls(Calls.open(path))
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        provider: Literal["auto", "local", "stub"] = "auto",
+        host_data: str | os.PathLike[str] | None = None,
+    ) -> Self:
+        """One whose state is in a directory. One process at a time can have it open.
+
+        ``provider`` says what runs environments. ``auto``: real VMs of this machine where QEMU or Firecracker and an image
+        are installed, else the stub, which runs commands in memory and isolates nothing, with a ``ProviderWarning`` that says
+        why. ``local``: real VMs, or ``UnavailableError`` with what is missing. ``stub``: the stub. ``host_data`` is the folder
+        of this machine's VMs and images, else ``$FUSE_HOST_DATA``, else ``/var/lib/fuse-host-agent``.
+
+        VMs outlive the process; the next one that opens the directory takes them over.
+        """
+        return cls(Calls.open(path, provider, host_data))
 
     @classmethod
     def connect(cls, url: str, token: str | None = None) -> Self:
         """The control plane that answers at a URL, asked with a bearer token: the master token or an API key."""
         return cls(Calls.connect(url, token))
+
+    @property
+    def provider(self) -> Provider | None:
+        """What runs its environments; None behind the REST API, where that is the server's affair."""
+        return self._calls.provider
 
     def close(self) -> None:
         """Ends the work of a control plane in this process; one behind the REST API goes on."""
@@ -174,7 +193,7 @@ class Orchestrator:
         self._calls.call("dismiss_dead_letter", id=id)
 
     def __repr__(self) -> str:
-        return "Orchestrator()"
+        return "<Orchestrator behind the REST API>" if self.provider is None else f"<Orchestrator on {self.provider.url}>"
 
 
 class Owned(Record):

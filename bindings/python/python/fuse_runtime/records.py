@@ -6,7 +6,19 @@ import base64
 import dataclasses
 from typing import Any
 
-__all__ = ["ApiKey", "DeadLetter", "Event", "ExecResult", "Record"]
+__all__ = ["ApiKey", "DeadLetter", "Event", "ExecResult", "Provider", "Record"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Provider:
+    """What runs the environments of a control plane in this process: its host ``default``, as it was when it was opened."""
+
+    #: ``local`` (VMs of this machine), ``stub``, or ``remote`` (a host agent that somebody registered under this name).
+    name: str
+    #: The URL of that host.
+    url: str
+    #: Why it is the stub, or why its VMs cannot be reached; None when all is as it should be.
+    why: str | None = None
 
 
 class Record:

@@ -111,6 +111,8 @@ pub(super) fn details(error: &Error) -> BTreeMap<String, String> {
         | Error::BadRecord { .. }
         | Error::Secrets(_)
         | Error::Secret { .. }
+        | Error::NoProvider { .. }
+        | Error::OtherProvider { .. }
         | Error::NoAnswer { .. }
         | Error::BadAnswer { .. }
         | Error::Remote(_) => Details(BTreeMap::new()),

@@ -70,10 +70,8 @@ fn identify() {
     if let Err(error) = network::loopback() {
         say(&format!("loopback: {error}"));
     }
-    if let Some(vm_id) = parameter("fuse.vm_id")
-        && let Err(error) = identity::set_name(&vm_id)
-    {
-        say(&format!("host name: {error}"));
+    if let Err(error) = identity::settle(parameter("fuse.vm_id").as_deref()) {
+        say(&format!("host name and machine id: {error}"));
     }
     if let Some(address) = parameter("fuse.ip") {
         let list = |text: String| text.split(',').map(str::to_owned).collect();
@@ -95,7 +93,7 @@ fn reap() -> ! {
         let began = Instant::now();
         let mut agent = Command::new("/proc/self/exe");
         agent.arg0("fused").args(["--machine", "--stay"]);
-        if let Some(vm_id) = parameter("fuse.vm_id") {
+        if let Some(vm_id) = parameter("fuse.vm_id").map(identity::now) {
             agent.args(["--vm-id", &vm_id]);
         }
         match agent.spawn() {

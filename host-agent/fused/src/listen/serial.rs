@@ -11,11 +11,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use fuse_guest_protocol::sync;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fs::{Mode, OFlags},
 };
-use tokio::time::sleep;
+use tokio::{
+    io::AsyncWriteExt,
+    time::{sleep, timeout},
+};
 
 use crate::{agent::Agent, session, stream::FdStream, tokens::Trust};
 
@@ -23,6 +27,8 @@ use crate::{agent::Agent, session, stream::FdStream, tokens::Trust};
 const SOON: Duration = Duration::from_millis(2);
 const LATER: Duration = Duration::from_millis(50);
 const A_WHILE: Duration = Duration::from_secs(5);
+/// How long a host may take to read that the agent has started.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Serves the port for ever.
 pub(crate) async fn serve(agent: Arc<Agent>, path: &Path) {
@@ -77,6 +83,9 @@ fn device(path: &Path) -> PathBuf {
 /// Serves one host after another, until the port itself is of no use.
 async fn sessions(agent: &Arc<Agent>, port: OwnedFd) -> io::Error {
     let is_port = rustix::net::sockopt::socket_type(&port).is_err();
+    if is_port && let Err(error) = announce(&port).await {
+        return error;
+    }
     loop {
         if is_port && let Err(error) = host(&port).await {
             return error;
@@ -106,13 +115,30 @@ async fn sessions(agent: &Arc<Agent>, port: OwnedFd) -> io::Error {
     }
 }
 
+/// Tells a host that speaks to an agent before this one that this one knows nothing of it. Best effort: a host that does not
+/// read finds out when it asks.
+async fn announce(port: &OwnedFd) -> io::Result<()> {
+    if !has_host(port)? {
+        return Ok(());
+    }
+    let mut nonce = [0; 16];
+    getrandom::fill(&mut nonce).map_err(|error| io::Error::other(error.to_string()))?;
+    let mut stream = FdStream::new(port.try_clone()?)?;
+    let said = timeout(PATIENCE, stream.write_all(&sync::announcement(nonce))).await;
+    said.unwrap_or(Ok(()))
+}
+
+fn has_host(port: &OwnedFd) -> io::Result<bool> {
+    let mut state = [PollFd::new(port, PollFlags::IN)];
+    poll(&mut state, Some(&Timespec::default()))?;
+    Ok(!state[0].revents().contains(PollFlags::HUP))
+}
+
 /// Waits until the host has the other end of the port open.
 async fn host(port: &OwnedFd) -> io::Result<()> {
     let began = Instant::now();
     loop {
-        let mut state = [PollFd::new(port, PollFlags::IN)];
-        poll(&mut state, Some(&Timespec::default()))?;
-        if !state[0].revents().contains(PollFlags::HUP) {
+        if has_host(port)? {
             return Ok(());
         }
         sleep(if began.elapsed() < A_WHILE { SOON } else { LATER }).await;

@@ -12,6 +12,23 @@ pub(crate) fn set_name(name: &str) -> io::Result<()> {
     replace(Path::new("/etc/hostname"), &format!("{name}\n"))
 }
 
+/// Gives a machine that boots the name of its VM, and a machine id where it has none or where the file system is that of
+/// another VM.
+pub(crate) fn settle(vm_id: Option<&str>) -> io::Result<()> {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+    let is_another = vm_id.is_some_and(|vm_id| host_name(vm_id) != read("/etc/hostname"));
+    let is_new = is_another || read("/etc/machine-id").is_empty();
+    let made = if is_new { new_machine_id().map(drop) } else { Ok(()) };
+    // A file system that cannot be written keeps no name, and its machine has one all the same.
+    vm_id.map_or(Ok(()), set_name).and(made)
+}
+
+/// The VM that this machine is now, which booted as `vm_id`: a clone was given another name since.
+pub(crate) fn now(vm_id: String) -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    if name == host_name(&vm_id) { vm_id } else { name }
+}
+
 /// Letters, digits and dashes of `name`, in small letters; `fuse` when there are none.
 fn host_name(name: &str) -> String {
     let safe = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };

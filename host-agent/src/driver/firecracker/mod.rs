@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     Error, ErrorKind, Result,
-    system::{Console, Process, clone_file, connect_below, run},
+    system::{Console, Process, cgroup::Group, clone_file, connect_below, run},
 };
 
 pub use jail::Jailer;
@@ -248,14 +248,15 @@ impl Driver for FirecrackerDriver {
         .await
     }
 
-    async fn spawn(&self, site: &Site, machine: &Machine, _: Purpose) -> Result<Process> {
+    async fn spawn(&self, site: &Site, machine: &Machine, _: Purpose, group: &Group) -> Result<Process> {
         let fail = |why: String| Error::new(ErrorKind::Vmm, "start Firecracker for", &site.name, why);
         self.furnish(site, machine)?;
         let console = Console::new(site.console()).open()?;
         let log = fs::File::create(site.vmm_log()).map_err(|error| fail(error.to_string()))?;
         let line = self.command(site, machine);
         let (program, arguments) = line.split_first().ok_or_else(|| fail("no program".to_owned()))?;
-        let mut child = tokio::process::Command::new(program)
+        let mut command = tokio::process::Command::new(program);
+        command
             .args(arguments)
             .current_dir(&site.dir)
             .env_clear()
@@ -263,9 +264,9 @@ impl Driver for FirecrackerDriver {
             .stdin(Stdio::null())
             .stdout(Stdio::from(console))
             .stderr(Stdio::from(log))
-            .process_group(0)
-            .spawn()
-            .map_err(|error| fail(format!("{error}; is {program} installed?")))?;
+            .process_group(0);
+        let started = group.spawn(command).await;
+        let mut child = started.map_err(|error| fail(format!("{error}; is {program} installed?")))?;
         let spawned = child.id().and_then(|pid| i32::try_from(pid).ok());
         if self.jailer_leaves() {
             // What the jailer starts is known only when it runs.
@@ -362,7 +363,7 @@ impl Driver for FirecrackerDriver {
         let mut body = json!({
             "snapshot_path": state,
             "mem_backend": { "backend_type": "File", "backend_path": memory },
-            "resume_vm": false,
+            "resume_vm": true,
         });
         if let Some(body) = body.as_object_mut() {
             body.insert(track.to_owned(), machine.track_writes.into());

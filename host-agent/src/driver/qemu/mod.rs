@@ -9,19 +9,22 @@ mod place;
 mod qmp;
 
 use std::{
+    collections::HashMap,
     path::{Path, PathBuf},
     process::Stdio,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use async_trait::async_trait;
+use fuse_orchestrator::model::VmName;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::{Abilities, Activity, DiskFormat, Driver, GuestStream, Machine, Purpose, Save, Saved, Site};
 use crate::{
     Error, ErrorKind, Result,
-    system::{Console, Process, connect_below, run},
+    system::{Console, Process, cgroup::Group, connect_below, run},
 };
 use qmp::Qmp;
 
@@ -46,6 +49,8 @@ pub struct QemuDriver {
     accelerator: Accelerator,
     /// Who it runs as; none: as this process.
     user: Option<User>,
+    /// The monitors of those that were started and were not told to run yet.
+    started: Arc<Mutex<HashMap<VmName, Qmp>>>,
 }
 
 impl QemuDriver {
@@ -53,7 +58,12 @@ impl QemuDriver {
     #[must_use]
     pub fn new(program: PathBuf, accelerator: Accelerator, user: User) -> Self {
         let drops = rustix::process::geteuid().is_root() && user.uid != 0;
-        Self { program, accelerator: accelerator.resolved(), user: drops.then_some(user) }
+        Self {
+            program,
+            accelerator: accelerator.resolved(),
+            user: drops.then_some(user),
+            started: Arc::default(),
+        }
     }
 
     fn place<'a>(&'a self, site: &'a Site) -> Place<'a> {
@@ -69,29 +79,17 @@ impl QemuDriver {
         self.qmp(site).await?.run(command, arguments).await
     }
 
-    /// Waits for the end of a migration, out or in.
-    async fn migrated(&self, qmp: &mut Qmp, site: &Site, doing: &'static str) -> Result<()> {
-        let began = Instant::now();
-        let mut pause = Duration::from_millis(1);
-        loop {
-            let answer = qmp.run("query-migrate", json!({})).await?;
-            match answer.get("status").and_then(Value::as_str) {
-                Some("completed") => return Ok(()),
-                Some("failed" | "cancelled") => {
-                    let why =
-                        answer.get("error-desc").and_then(Value::as_str).unwrap_or("QEMU does not say why");
-                    return Err(Error::new(ErrorKind::Vmm, doing, &site.name, why));
-                }
-                _ if began.elapsed() > MIGRATION => {
-                    let why = format!("it took longer than {} s", MIGRATION.as_secs());
-                    return Err(Error::new(ErrorKind::Vmm, doing, &site.name, why));
-                }
-                _ => {
-                    sleep(pause).await;
-                    pause = (pause * 2).min(Duration::from_millis(20));
-                }
-            }
+    /// The monitor of a VMM that has just been started, where that is still open.
+    async fn first(&self, site: &Site) -> Result<Qmp> {
+        let kept = self.kept().remove(&site.name);
+        match kept {
+            Some(qmp) => Ok(qmp),
+            None => self.qmp(site).await,
         }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, HashMap<VmName, Qmp>> {
+        self.started.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -146,7 +144,13 @@ impl Driver for QemuDriver {
         run("qemu-img", &arguments, &[]).await.map(drop)
     }
 
-    async fn spawn(&self, site: &Site, machine: &Machine, purpose: Purpose) -> Result<Process> {
+    async fn spawn(
+        &self,
+        site: &Site,
+        machine: &Machine,
+        purpose: Purpose,
+        group: &Group,
+    ) -> Result<Process> {
         let fail = |why: String| Error::new(ErrorKind::Vmm, "start QEMU for", &site.name, why);
         let place = self.place(site);
         let console = Console::new(site.console()).open()?;
@@ -154,7 +158,8 @@ impl Driver for QemuDriver {
         let log = std::fs::File::create(site.vmm_log()).map_err(|error| fail(error.to_string()))?;
         let line = command::line(&self.program, (self.accelerator, self.user), site, machine, purpose);
         let (program, arguments) = line.split_first().ok_or_else(|| fail("no program".to_owned()))?;
-        let mut child = tokio::process::Command::new(program)
+        let mut command = tokio::process::Command::new(program);
+        command
             .args(arguments)
             .current_dir(place.dir())
             .env_clear()
@@ -164,9 +169,10 @@ impl Driver for QemuDriver {
             .stdout(Stdio::from(console))
             .stderr(Stdio::from(log))
             // A signal for our process group, such as Ctrl-C, is not for our VMs.
-            .process_group(0)
-            .spawn()
-            .map_err(|error| fail(format!("{error}; is {} installed?", self.program.display())))?;
+            .process_group(0);
+        let started = group.spawn(command).await;
+        let mut child =
+            started.map_err(|error| fail(format!("{error}; is {} installed?", self.program.display())))?;
         let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Process::of);
         tokio::spawn(async move { child.wait().await });
         pid.ok_or_else(|| fail(format!("it ended at once: {}", site.vmm_complaint())))
@@ -179,16 +185,18 @@ impl Driver for QemuDriver {
         };
         let began = Instant::now();
         // It listens before its devices are made, and greets afterwards.
-        while self.qmp(site).await.is_err() {
-            if !process.is_alive() {
-                return Err(fail("it ended".to_owned()));
+        let qmp = loop {
+            match self.qmp(site).await {
+                Ok(qmp) => break qmp,
+                Err(_) if !process.is_alive() => return Err(fail("it ended".to_owned())),
+                Err(_) if began.elapsed() > MONITOR_UP => {
+                    process.kill().await;
+                    return Err(fail(format!("no monitor after {} s", MONITOR_UP.as_secs())));
+                }
+                Err(_) => sleep(Duration::from_millis(1)).await,
             }
-            if began.elapsed() > MONITOR_UP {
-                process.kill().await;
-                return Err(fail(format!("no monitor after {} s", MONITOR_UP.as_secs())));
-            }
-            sleep(Duration::from_millis(2)).await;
-        }
+        };
+        self.kept().insert(site.name.clone(), qmp);
         Ok(())
     }
 
@@ -198,15 +206,17 @@ impl Driver for QemuDriver {
     }
 
     async fn boot(&self, site: &Site, _: &Machine) -> Result<()> {
-        self.ask(site, "cont", json!({})).await.map(drop)
+        self.first(site).await?.run("cont", json!({})).await.map(drop)
     }
 
     async fn load(&self, site: &Site, _: &Machine, from: &Saved) -> Result<()> {
-        let mut qmp = self.qmp(site).await?;
+        let mut qmp = self.first(site).await?;
         let place = self.place(site);
         let state = place.show(&from.dir.join(STATE))?;
+        qmp.hear_of_migration().await?;
         qmp.run("migrate-incoming", json!({ "uri": format!("file:{state}") })).await?;
-        self.migrated(&mut qmp, site, "load").await?;
+        qmp.migrated("load", MIGRATION).await?;
+        qmp.run("cont", json!({})).await?;
         place.hide();
         Ok(())
     }
@@ -228,8 +238,9 @@ impl Driver for QemuDriver {
         // The machine stands still, so nothing but the disk of this host sets the pace.
         qmp.run("migrate-set-parameters", json!({ "max-bandwidth": 1_u64 << 40 })).await?;
         let place = self.place(site);
+        qmp.hear_of_migration().await?;
         qmp.run("migrate", json!({ "uri": format!("file:{}", place.target()) })).await?;
-        self.migrated(&mut qmp, site, "save").await?;
+        qmp.migrated("save", MIGRATION).await?;
         place.take(&into.join(STATE))?;
         Ok(vec![STATE.to_owned()])
     }
@@ -260,7 +271,8 @@ impl Driver for QemuDriver {
         Ok(Box::new(connect_below(&self.place(site).dir(), "agent.sock").await?))
     }
 
-    async fn clean(&self, _: &Site) -> Result<()> {
+    async fn clean(&self, site: &Site) -> Result<()> {
+        self.kept().remove(&site.name);
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::UnixStream,
-    time::timeout,
+    time::{Instant, timeout},
 };
 
 use crate::{Error, ErrorKind, Result, system::connect_below};
@@ -16,17 +16,22 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// The most bytes of one line.
 const LINE: u64 = 1024 * 1024;
 
+/// How long a migration that says nothing is waited for before it is asked.
+const SILENCE: Duration = Duration::from_millis(100);
+
 /// A connection to a monitor. QEMU serves one at a time; another one waits.
 #[derive(Debug)]
 pub(super) struct Qmp {
     stream: BufReader<UnixStream>,
+    /// What has come of a line.
+    line: Vec<u8>,
     vm: String,
 }
 
 impl Qmp {
     pub(super) async fn connect(dir: &Path, socket: &str, vm: impl fmt::Display) -> Result<Self> {
         let stream = connect_below(dir, socket).await?;
-        let mut qmp = Self { stream: BufReader::new(stream), vm: vm.to_string() };
+        let mut qmp = Self { stream: BufReader::new(stream), line: Vec::new(), vm: vm.to_string() };
         let greeting = qmp.within("greet", LONGEST).await?;
         if greeting.get("QMP").is_none() {
             return Err(qmp.error("greet", "it is not a QEMU monitor"));
@@ -57,14 +62,57 @@ impl Qmp {
         }
     }
 
+    /// Has the monitor say at once when a migration comes to another state.
+    pub(super) async fn hear_of_migration(&mut self) -> Result<()> {
+        let events = json!({ "capabilities": [{ "capability": "events", "state": true }] });
+        self.run("migrate-set-capabilities", events).await.map(drop)
+    }
+
+    /// Waits for the end of a migration, out or in.
+    pub(super) async fn migrated(&mut self, doing: &'static str, limit: Duration) -> Result<()> {
+        let began = Instant::now();
+        loop {
+            // What the monitor said of it before it answered this is in the answer.
+            let answer = self.run("query-migrate", json!({})).await?;
+            match answer.get("status").and_then(Value::as_str) {
+                Some("completed") => return Ok(()),
+                Some("failed" | "cancelled") => {
+                    let why =
+                        answer.get("error-desc").and_then(Value::as_str).unwrap_or("QEMU does not say why");
+                    return Err(self.error(doing, why));
+                }
+                _ if began.elapsed() > limit => {
+                    return Err(self.error(doing, format!("it took longer than {} s", limit.as_secs())));
+                }
+                _ => {}
+            }
+            while let Ok(said) = timeout(SILENCE, self.next(doing)).await {
+                let said = said?;
+                let status = said.get("data").and_then(|data| data.get("status")).and_then(Value::as_str);
+                if matches!(status, Some("completed" | "failed" | "cancelled")) {
+                    break;
+                }
+            }
+        }
+    }
+
     async fn within(&mut self, doing: &'static str, limit: Duration) -> Result<Value> {
-        let mut line = Vec::new();
-        let read = async { (&mut self.stream).take(LINE).read_until(b'\n', &mut line).await };
-        match timeout(limit, read).await {
+        match timeout(limit, self.next(doing)).await {
             Err(_) => Err(self.error(doing, format!("no answer within {} s", limit.as_secs()))),
-            Ok(Err(error)) => Err(self.error(doing, error)),
-            Ok(Ok(0)) => Err(self.error(doing, "QEMU closed the connection")),
-            Ok(Ok(_)) => serde_json::from_slice(&line).map_err(|error| self.error(doing, error)),
+            Ok(next) => next,
+        }
+    }
+
+    /// The next thing that the monitor says. When the future is dropped, what has come of it is kept.
+    async fn next(&mut self, doing: &'static str) -> Result<Value> {
+        let room = LINE.saturating_sub(self.line.len() as u64);
+        match (&mut self.stream).take(room).read_until(b'\n', &mut self.line).await {
+            Err(error) => Err(self.error(doing, error)),
+            Ok(0) => Err(self.error(doing, "QEMU closed the connection")),
+            Ok(_) => {
+                let line = std::mem::take(&mut self.line);
+                serde_json::from_slice(&line).map_err(|error| self.error(doing, error))
+            }
         }
     }
 }
@@ -102,5 +150,37 @@ mod tests {
         assert!(error.to_string().contains("no such thing"), "{error}");
         assert!(server.await.unwrap().contains("query-status"));
         assert!(qmp.run("query-status", json!({})).await.is_err(), "a closed monitor is an error");
+    }
+
+    /// Asked once before and once after, and not while it is under way and says so.
+    #[tokio::test]
+    async fn the_end_of_a_migration_is_heard() {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(dir.path().join("q")).unwrap();
+        let server = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut lines = BufReader::new(stream);
+            let mut line = String::new();
+            lines.get_mut().write_all(b"{\"QMP\":{}}\n").await.unwrap();
+            for answer in [
+                "{\"return\":{}}\n",
+                "{\"return\":{\"status\":\"active\"}}\n{\"event\":\"MIGRATION\",\"data\":{\"status\":\"dev",
+                "{\"return\":{\"status\":\"failed\",\"error-desc\":\"no room\"}}\n",
+            ] {
+                lines.read_line(&mut line).await.unwrap();
+                lines.get_mut().write_all(answer.as_bytes()).await.unwrap();
+                if answer.ends_with("dev") {
+                    // In two parts, with a silence between them after which the monitor is asked again.
+                    tokio::time::sleep(SILENCE / 4).await;
+                    let rest = b"ice\"}}\n{\"event\":\"MIGRATION\",\"data\":{\"status\":\"failed\"}}\n";
+                    lines.get_mut().write_all(rest).await.unwrap();
+                }
+            }
+            line
+        });
+        let mut qmp = Qmp::connect(dir.path(), "q", "vm-1").await.unwrap();
+        let error = qmp.migrated("load", Duration::from_secs(20)).await.unwrap_err();
+        assert!(error.to_string().contains("no room"), "{error}");
+        assert_eq!(server.await.unwrap().matches("query-migrate").count(), 2);
     }
 }
