@@ -4,9 +4,13 @@ use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use crate::{Error, ErrorKind, Result};
+
+/// How long another agent may still have the directory.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The data directory of one agent, locked for as long as this lives.
 #[derive(Debug)]
@@ -19,7 +23,7 @@ impl DataDir {
     /// Opens the directory, makes what is missing of it (mode 0700) and empties `staging`.
     ///
     /// # Errors
-    /// Busy when another agent has it open; a system error.
+    /// Busy when another agent has it open, and does so for a second; a system error. Blocks the thread.
     pub fn open(root: &Path) -> Result<Self> {
         new_dir(root)?;
         let root = root.canonicalize().map_err(|error| Error::system("open", root.display(), error))?;
@@ -27,7 +31,7 @@ impl DataDir {
         let fail = |error| Error::system("open", path.display(), error);
         let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
         let lock = lock.map_err(fail)?;
-        if rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
+        if !lock_soon(&lock) {
             let why = "another agent works on this directory; end it, or give this one another directory";
             return Err(Error::new(ErrorKind::Busy, "open", root.display(), why));
         }
@@ -51,6 +55,21 @@ impl DataDir {
     #[must_use]
     pub fn part(&self, name: &str) -> PathBuf {
         self.root.join(name)
+    }
+}
+
+/// Locks a file, or waits a moment for it: what a process starts holds the locks of that process until it is another program,
+/// so that they outlive their holder by a moment.
+fn lock_soon(file: &File) -> bool {
+    let began = Instant::now();
+    loop {
+        if rustix::fs::flock(file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_ok() {
+            return true;
+        }
+        if began.elapsed() > LOCK_PATIENCE {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

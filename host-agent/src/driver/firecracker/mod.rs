@@ -281,6 +281,8 @@ impl Driver for FirecrackerDriver {
                 }
                 return Err(error);
             }
+            // It writes down what it started and ends, and what it started may answer before that.
+            let _ = timeout(API_UP, child.wait()).await;
         }
         let process = self.process(site, spawned);
         tokio::spawn(async move { child.wait().await });
