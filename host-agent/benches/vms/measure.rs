@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// How many VMs are made at once, and how often.
-const FORKS: [(usize, usize); 2] = [(10, 5), (50, 1)];
+const FORKS: [(usize, usize); 2] = [(10, 5), (50, 3)];
 /// What the agent may add to the making of a VM.
 const ADDED: Duration = Duration::from_millis(15);
 
@@ -165,13 +165,16 @@ impl<H: Hand> Kit<H> {
         (count, rounds): (usize, usize),
     ) -> Vec<VmName> {
         let names: Vec<VmName> = (0..count).map(|index| name(&format!("fork-{index}"))).collect();
-        let (mut ours, mut hand) = (Vec::new(), Vec::new());
+        let (mut ours, mut alone, mut renewed) = (Vec::new(), Vec::new(), Vec::new());
         let mut memory_by_hand = (0, 0);
         for round in 0..rounds {
             if round > 0 {
                 destroy(&self.agent, names.clone()).await;
             }
-            let by_hand = timed(&mut hand, self.forks_by_hand(vm, count)).await;
+            for one in timed(&mut alone, self.forks_by_hand(vm, count, false)).await {
+                one.end().await;
+            }
+            let by_hand = timed(&mut renewed, self.forks_by_hand(vm, count, true)).await;
             memory_by_hand = mean(by_hand.iter().map(HandVm::memory));
             for one in by_hand {
                 one.end().await;
@@ -181,16 +184,23 @@ impl<H: Hand> Kit<H> {
         let memory = self.agent.memory();
         let forks = memory.into_iter().filter(|(vm, _, _)| names.contains(vm));
         let memory = mean(forks.map(|(_, resident, own)| (resident, own)));
-        table.times(&format!("fork x{count} at once, all of them"), ours, hand, USUAL);
+        table.times(&format!("fork x{count} at once, all renewed"), ours.clone(), renewed, USUAL);
+        table.times(&format!("fork x{count}; by hand not renewed"), ours, alone, Bar::None);
         table.bytes(&format!("memory of an idle VM of {count}, its own"), memory.1, memory_by_hand.1);
         table.bytes(&format!("memory of an idle VM of {count}, resident"), memory.0, memory_by_hand.0);
         names
     }
 
-    async fn forks_by_hand(&self, vm: &HandVm, count: usize) -> Vec<HandVm> {
+    async fn forks_by_hand(&self, vm: &HandVm, count: usize, renewed: bool) -> Vec<HandVm> {
         let made = (0..count).map(|_| {
             let (hand, dir) = (self.hand.clone(), vm.dir.clone());
-            tokio::spawn(async move { hand.restore(&dir).await })
+            tokio::spawn(async move {
+                let one = hand.restore(&dir).await;
+                if renewed {
+                    one.renew().await;
+                }
+                one
+            })
         });
         let mut vms = Vec::new();
         for one in made.collect::<Vec<_>>() {
