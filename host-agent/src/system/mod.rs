@@ -17,4 +17,4 @@ pub use extents::Extents;
 pub use file::{blocking, read_bounded, read_record, sync_dir, write_atomic, write_record, write_volatile};
 pub use process::{Process, processes_below};
 pub use run::run;
-pub use socket::{connect_below, listens_soon};
+pub use socket::connect_below;

@@ -1,11 +1,6 @@
 //! Unix sockets whose path is too long for the kernel.
 
-use std::{
-    fs::File,
-    os::fd::AsRawFd,
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::{fs::File, os::fd::AsRawFd, path::Path};
 
 use tokio::net::UnixStream;
 
@@ -23,28 +18,6 @@ pub async fn connect_below(dir: &Path, name: &str) -> Result<UnixStream> {
     UnixStream::connect(short).await.map_err(fail)
 }
 
-/// Waits until somebody listens at the socket `name` in `dir`, at most `limit`, and looks every tenth of a millisecond: for
-/// what is about to be there, since the timers of the runtime are ten times as coarse.
-pub async fn listens_soon(dir: &Path, name: &'static str, limit: Duration) {
-    let dir = dir.to_owned();
-    let look = move || {
-        let began = Instant::now();
-        while began.elapsed() < limit {
-            let there = File::open(&dir).and_then(|folder| {
-                std::os::unix::net::UnixStream::connect(format!(
-                    "/proc/self/fd/{}/{name}",
-                    folder.as_raw_fd()
-                ))
-            });
-            if there.is_ok() {
-                return;
-            }
-            std::thread::sleep(Duration::from_micros(100));
-        }
-    };
-    let _ = tokio::task::spawn_blocking(look).await;
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,8 +32,5 @@ mod tests {
         let _listener = tokio::net::UnixListener::bind(short).unwrap();
         connect_below(&deep, "s").await.unwrap();
         assert!(connect_below(&deep, "t").await.is_err());
-        let forever = Duration::from_secs(3600);
-        listens_soon(&deep, "s", forever).await;
-        listens_soon(&deep, "t", Duration::from_millis(1)).await;
     }
 }

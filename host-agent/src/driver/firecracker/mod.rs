@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     Error, ErrorKind, Result,
-    system::{Console, Process, cgroup::Group, clone_file, connect_below, listens_soon, run},
+    system::{Console, Process, cgroup::Group, clone_file, connect_below, run},
 };
 
 pub use jail::Jailer;
@@ -38,8 +38,6 @@ pub(crate) const STATE: &str = "vmstate";
 pub(crate) const MEMORY: &str = "memory";
 /// How long a Firecracker may take until its API answers.
 const API_UP: Duration = Duration::from_secs(10);
-/// How long it is looked for closely.
-const CLOSELY: Duration = Duration::from_millis(10);
 /// How long an ordinary request may take.
 const ORDINARY: Duration = Duration::from_secs(20);
 /// How long saving and loading may take.
@@ -181,7 +179,6 @@ impl FirecrackerDriver {
         };
         let root = self.root(site);
         let began = Instant::now();
-        listens_soon(&root, "api.sock", CLOSELY).await;
         while connect_below(&root, "api.sock").await.is_err() {
             if let Some(how) = ended() {
                 return Err(fail(how));
