@@ -15,8 +15,8 @@ use crate::{
     table::{Bar, Table, USUAL},
 };
 
-/// How many VMs are made at once.
-const FORKS: [usize; 2] = [10, 50];
+/// How many VMs are made at once, and how often.
+const FORKS: [(usize, usize); 2] = [(10, 5), (50, 3)];
 /// What the agent may add to the making of a VM.
 const ADDED: Duration = Duration::from_millis(15);
 
@@ -70,11 +70,9 @@ impl<H: Hand> Kit<H> {
         self.restore(table, &seed, &vm).await;
         self.inside(table, &seed, &vm).await;
         let mut left = vec![name("vm-1")];
-        for count in FORKS {
-            left.extend(self.forks(table, &seed, &vm, count).await);
-            if count != FORKS[FORKS.len() - 1] {
-                destroy(&self.agent, left.split_off(1)).await;
-            }
+        for fork in FORKS {
+            destroy(&self.agent, left.split_off(1)).await;
+            left.extend(self.forks(table, &seed, &vm, fork).await);
         }
         left
     }
@@ -159,43 +157,66 @@ impl<H: Hand> Kit<H> {
         self.agent.destroy(&ours_vm).await.unwrap();
     }
 
-    async fn forks(&self, table: &mut Table, seed: &SnapshotName, vm: &HandVm, count: usize) -> Vec<VmName> {
-        let mut hand = Vec::new();
-        let by_hand = timed(&mut hand, async {
-            let made = (0..count).map(|_| {
-                let (hand, dir) = (self.hand.clone(), vm.dir.clone());
-                tokio::spawn(async move { hand.restore(&dir).await })
-            });
-            let mut vms = Vec::new();
-            for one in made.collect::<Vec<_>>() {
-                vms.push(one.await.unwrap());
-            }
-            vms
-        });
-        let by_hand = by_hand.await;
-        let memory_by_hand = mean(by_hand.iter().map(HandVm::memory));
-        for one in by_hand {
-            one.end().await;
-        }
-        let mut ours = Vec::new();
+    async fn forks(
+        &self,
+        table: &mut Table,
+        seed: &SnapshotName,
+        vm: &HandVm,
+        (count, rounds): (usize, usize),
+    ) -> Vec<VmName> {
         let names: Vec<VmName> = (0..count).map(|index| name(&format!("fork-{index}"))).collect();
-        timed(&mut ours, async {
-            let made = names.iter().map(|one| {
-                let (agent, new) = (self.agent.clone(), self.clone_of(seed, one.as_str()));
-                tokio::spawn(async move { agent.create(new).await })
-            });
-            for one in made.collect::<Vec<_>>() {
-                one.await.unwrap().unwrap();
+        let (mut ours, mut alone, mut renewed) = (Vec::new(), Vec::new(), Vec::new());
+        let mut memory_by_hand = (0, 0);
+        for round in 0..rounds {
+            if round > 0 {
+                destroy(&self.agent, names.clone()).await;
             }
-        })
-        .await;
+            for one in timed(&mut alone, self.forks_by_hand(vm, count, false)).await {
+                one.end().await;
+            }
+            let by_hand = timed(&mut renewed, self.forks_by_hand(vm, count, true)).await;
+            memory_by_hand = mean(by_hand.iter().map(HandVm::memory));
+            for one in by_hand {
+                one.end().await;
+            }
+            timed(&mut ours, self.forks_of_ours(seed, &names)).await;
+        }
         let memory = self.agent.memory();
         let forks = memory.into_iter().filter(|(vm, _, _)| names.contains(vm));
         let memory = mean(forks.map(|(_, resident, own)| (resident, own)));
-        table.times(&format!("fork x{count} at once, all of them"), ours, hand, USUAL);
+        table.times(&format!("fork x{count} at once, all renewed"), ours.clone(), renewed, USUAL);
+        table.times(&format!("fork x{count}; by hand not renewed"), ours, alone, Bar::None);
         table.bytes(&format!("memory of an idle VM of {count}, its own"), memory.1, memory_by_hand.1);
         table.bytes(&format!("memory of an idle VM of {count}, resident"), memory.0, memory_by_hand.0);
         names
+    }
+
+    async fn forks_by_hand(&self, vm: &HandVm, count: usize, renewed: bool) -> Vec<HandVm> {
+        let made = (0..count).map(|_| {
+            let (hand, dir) = (self.hand.clone(), vm.dir.clone());
+            tokio::spawn(async move {
+                let one = hand.restore(&dir).await;
+                if renewed {
+                    one.renew().await;
+                }
+                one
+            })
+        });
+        let mut vms = Vec::new();
+        for one in made.collect::<Vec<_>>() {
+            vms.push(one.await.unwrap());
+        }
+        vms
+    }
+
+    async fn forks_of_ours(&self, seed: &SnapshotName, names: &[VmName]) {
+        let made = names.iter().map(|one| {
+            let (agent, new) = (self.agent.clone(), self.clone_of(seed, one.as_str()));
+            tokio::spawn(async move { agent.create(new).await })
+        });
+        for one in made.collect::<Vec<_>>() {
+            one.await.unwrap().unwrap();
+        }
     }
 }
 

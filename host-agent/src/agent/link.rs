@@ -223,6 +223,13 @@ async fn begin_once(
         Some(renew) => tokio::join!(biased; hello, client.call(renew)),
     };
     let info = info.map_err(fail)?;
+    let renewed = match (renew, renewed) {
+        // A guest agent that did not take them in this order.
+        (Some(renew), Err(error)) if error.code() == Some(ErrorCode::Unauthorized) => {
+            client.call(renew).await
+        }
+        (_, renewed) => renewed,
+    };
     Ok((Begun { held: Held { client, cut }, renewed }, info))
 }
 

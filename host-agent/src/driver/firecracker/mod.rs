@@ -17,7 +17,10 @@ use async_trait::async_trait;
 use fuse_guest_protocol::client::connect_vsock;
 use http::Method;
 use serde_json::{Map, Value, json};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::{
+    process::Child,
+    time::{Instant, sleep, timeout},
+};
 
 use super::{
     Abilities, Activity, DiskFormat, Driver, GuestStream, Machine, Nic, Purpose, RateLimit, Save, Saved, Site,
@@ -188,6 +191,31 @@ impl FirecrackerDriver {
         Ok(())
     }
 
+    /// What a jailer has started that does not become it: known only when it runs.
+    async fn jailed(&self, site: &Site, jailer: &mut Child) -> Result<Option<Process>> {
+        let ended = || match jailer.try_wait() {
+            Ok(Some(status)) if !status.success() => Some(status.to_string()),
+            _ => None,
+        };
+        if let Err(error) = self.api_up(site, ended).await {
+            let _ = jailer.start_kill();
+            if let Some(process) = self.process(site, None) {
+                process.kill().await;
+            }
+            return Err(error);
+        }
+        // The API can be up before the jailer has written down whose it is, which it does before it ends.
+        let began = Instant::now();
+        loop {
+            let left = !matches!(jailer.try_wait(), Ok(None));
+            let process = self.process(site, None);
+            if process.is_some() || left || began.elapsed() > API_UP {
+                return Ok(process);
+            }
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+
     fn major_minor(&self) -> (u32, u32) {
         self.version.get().copied().unwrap_or((1, 12))
     }
@@ -268,23 +296,10 @@ impl Driver for FirecrackerDriver {
         let started = group.spawn(command).await;
         let mut child = started.map_err(|error| fail(format!("{error}; is {program} installed?")))?;
         let spawned = child.id().and_then(|pid| i32::try_from(pid).ok());
-        if self.jailer_leaves() {
-            // What the jailer starts is known only when it runs.
-            let ended = || match child.try_wait() {
-                Ok(Some(status)) if !status.success() => Some(status.to_string()),
-                _ => None,
-            };
-            if let Err(error) = self.api_up(site, ended).await {
-                let _ = child.start_kill();
-                if let Some(process) = self.process(site, spawned) {
-                    process.kill().await;
-                }
-                return Err(error);
-            }
-            // It writes down what it started and ends, and what it started may answer before that.
-            let _ = timeout(API_UP, child.wait()).await;
-        }
-        let process = self.process(site, spawned);
+        let process = match self.jailer_leaves() {
+            true => self.jailed(site, &mut child).await?,
+            false => self.process(site, spawned),
+        };
         tokio::spawn(async move { child.wait().await });
         process.ok_or_else(|| fail(format!("it ended at once: {}", self.epitaph(site).unwrap_or_default())))
     }
