@@ -45,7 +45,10 @@ done
 # Installed, and found by a new user: by pkg-config and by CMake. The full library stands aside here.
 rm -rf "$out/package"
 mkdir -p "$out/package/libraries"
-touch "$out/package/libraries/libfuse.so" "$out/package/libraries/libfuse.a"
+# The flight target needs nothing of the full library, which is empty here.
+cc -x c -c -o "$out/package/empty.o" /dev/null
+cc -shared -o "$out/package/libraries/libfuse.so" "$out/package/empty.o"
+ar rc "$out/package/libraries/libfuse.a" "$out/package/empty.o"
 cp "$archive" "$out/package/libraries/"
 "$root/fuse-ffi/install.sh" "$out/package/libraries" "" "$out/package/prefix"
 cp "$here/package/CMakeLists.txt" "$here/misuse.c" "$here/flight.h" "$out/package/"
