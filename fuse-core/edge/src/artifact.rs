@@ -356,6 +356,10 @@ fn read_payloads<'a>(
         }
         if index == 0 {
             demand = Demand::from_raw(raw);
+            // More pages than there can be: no compiler wrote that.
+            if demand.to_raw() != raw {
+                return Err(ArtifactError::Malformed { what: "memory that an instance starts with" });
+            }
         }
         let offset = reader.u64()?;
         let len = reader.u64()?;
@@ -426,5 +430,22 @@ mod tests {
         }
         changed.push(0);
         assert!(Artifact::parse(&changed).is_err(), "one byte more");
+    }
+
+    /// A header whose hash fits and that no compiler wrote.
+    #[test]
+    fn a_demand_that_cannot_be_is_refused() {
+        let with = |raw: u32| {
+            let mut bytes = sample();
+            let header_len = u32::from_le_bytes(bytes[12..16].try_into().unwrap()) as usize;
+            let at = FIXED + usize::from(bytes[FIXED - 1]) + 4;
+            bytes[at..at + 4].copy_from_slice(&raw.to_le_bytes());
+            let hash = Sha256::digest(&bytes[..header_len - HASH]);
+            bytes[header_len - HASH..header_len].copy_from_slice(&hash);
+            bytes
+        };
+        assert_eq!(Artifact::parse(&with(65_537)).unwrap().demand.memory_pages, Some(65_536));
+        let refused = Artifact::parse(&with(65_538)).unwrap_err();
+        assert!(matches!(refused, ArtifactError::Malformed { .. }), "{refused}");
     }
 }
