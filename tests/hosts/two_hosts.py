@@ -211,7 +211,9 @@ def lose_and_find(site, network, machines, placed):
     unknown = until("its environment is unknown", lambda: (seen := environment(site, cut))["observed"] == "unknown" and seen)
     assert unknown["state"] == "running", unknown
     code, out, err = site.ask("environment", "exec", cut, "--timeout", "5s", "--", "true")
-    assert code == 125 and "default" in out + err, f"exec on a host that is cut off: {code}: {out}{err}"
+    said = f"exec on a host that is cut off: {code}: {out}{err}"
+    assert code == 125 and "default" in out + err, said
+    assert "no whole answer" not in out + err, f"nobody noticed, until the command's own time was over: {said}"
     goes_on(site, other, counter(site, other))
     # What only that machine has cannot be had now.
     code, out, err = site.ask("environment", "create", "--seed", kept["id"], "--ram-mb", "128", "--host", "two")
