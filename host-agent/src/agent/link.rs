@@ -267,3 +267,128 @@ pub(super) fn read_token(dir: &Path) -> Result<Token> {
     let text = text.map_err(|error| Error::system("read", path.display(), error))?;
     Token::new(&text).map_err(|error| Error::new(ErrorKind::Corrupt, "read", path.display(), error))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use fuse_guest_protocol::{
+        Frame, GuestError, Kind,
+        decode::{GuestDecoder, Incoming},
+        verb::Hello,
+    };
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::{UnixListener, UnixStream},
+    };
+
+    use super::*;
+    use crate::driver::qemu::{Accelerator, QemuDriver, User};
+
+    const LIMIT: Duration = Duration::from_secs(60);
+
+    /// What a guest does with a connection.
+    #[derive(Clone, Copy, PartialEq)]
+    enum Manner {
+        /// Answers.
+        Answers,
+        /// Takes the renewal, and dies before it says so.
+        Dies,
+        /// Takes nothing beside hello before hello is answered.
+        Hesitates,
+    }
+
+    /// A guest that has a token until it is renewed.
+    struct Guest {
+        token: String,
+        renewals: u32,
+    }
+
+    impl Guest {
+        async fn serve(&mut self, mut stream: UnixStream, manner: Manner) {
+            let (mut decoder, mut buffer, mut greeted) = (GuestDecoder::new(), vec![0; 4096], false);
+            let mut hesitated = HashSet::new();
+            loop {
+                let mut out = Vec::new();
+                while let Some(incoming) = decoder.take() {
+                    let frame = match incoming {
+                        Incoming::Sync(sync) => {
+                            out.extend(sync.encode_back());
+                            continue;
+                        }
+                        Incoming::Frame(frame) if frame.kind == Kind::Open => frame,
+                        Incoming::Frame(_) | Incoming::Lost(_) => continue,
+                    };
+                    let refused = Err(GuestError::new(ErrorCode::Unauthorized, "say hello first"));
+                    let answer = if frame.code == Verb::Hello as u16 {
+                        let hello: Hello = serde_json::from_slice(&frame.payload).unwrap();
+                        greeted = hello.token.is_some_and(|token| token.matches(&self.token));
+                        if greeted { Ok(()) } else { refused }
+                    } else if !greeted || (manner == Manner::Hesitates && hesitated.insert("renew")) {
+                        refused
+                    } else {
+                        let renew: Renew = serde_json::from_slice(&frame.payload).unwrap();
+                        renew.token.unwrap().expose().clone_into(&mut self.token);
+                        self.renewals += 1;
+                        Ok(())
+                    };
+                    match answer {
+                        Ok(()) => Frame::ok(frame.stream, b"{}".to_vec()).encode(&mut out),
+                        Err(error) => Frame::failed(frame.stream, &error).encode(&mut out),
+                    }
+                }
+                if manner == Manner::Dies && self.renewals > 0 {
+                    return;
+                }
+                stream.write_all(&out).await.unwrap();
+                match stream.read(&mut buffer).await {
+                    Ok(count) if count > 0 => decoder.feed(&buffer[..count]),
+                    _ => return,
+                }
+            }
+        }
+    }
+
+    /// Renews a guest that behaves in these manners, one connection after another; how often it was renewed.
+    async fn renewed(manners: &'static [Manner]) -> u32 {
+        let dir = tempfile::tempdir().unwrap();
+        let site =
+            Site { name: fuse_orchestrator::model::VmName::new("vm-1").unwrap(), dir: dir.path().to_owned() };
+        let driver = QemuDriver::new("qemu".into(), Accelerator::Tcg, User { uid: 0, gid: 0 });
+        let listener = UnixListener::bind(dir.path().join("agent.sock")).unwrap();
+        let old = new_token().unwrap();
+        write_token(dir.path(), &old).unwrap();
+        let mut guest = Guest { token: old.expose().to_owned(), renewals: 0 };
+        let served = tokio::spawn(async move {
+            for manner in manners {
+                let (stream, _) = listener.accept().await.unwrap();
+                guest.serve(stream, *manner).await;
+            }
+            guest
+        });
+        let token = new_token().unwrap();
+        let request = Renew { token: Some(token.clone()), ..Renew::default() };
+        let link = GuestLink::default();
+        link.renew(&driver, &site, LIMIT, &request).await.unwrap();
+        drop(link);
+        let guest = timeout(LIMIT, served).await.unwrap().unwrap();
+        assert_eq!(guest.token, token.expose(), "it has its own token");
+        guest.renewals
+    }
+
+    #[tokio::test]
+    async fn a_renewal_goes_along_with_hello() {
+        assert_eq!(renewed(&[Manner::Answers]).await, 1);
+    }
+
+    #[tokio::test]
+    async fn a_guest_that_hesitates_is_asked_again() {
+        assert_eq!(renewed(&[Manner::Hesitates]).await, 1);
+    }
+
+    /// Nobody knows whether it has its new token: first it is asked with the old one, which it does not take any more.
+    #[tokio::test]
+    async fn a_guest_that_took_its_token_without_a_word_is_found() {
+        assert_eq!(renewed(&[Manner::Dies, Manner::Answers, Manner::Answers]).await, 2);
+    }
+}
