@@ -116,8 +116,8 @@ impl GuestLink {
                     last = missed.error;
                 }
             }
-            // A VMM that is gone will not come back.
-            if !site.dir.exists() {
+            // A VMM that is gone will not come back. An attempt that fails at once is never too late by itself.
+            if !site.dir.exists() || Instant::now() >= deadline {
                 return Err(last);
             }
             sleep(pause).await;
@@ -277,6 +277,7 @@ mod tests {
         decode::{GuestDecoder, Incoming},
         verb::Hello,
     };
+    use fuse_orchestrator::model::VmName;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         net::{UnixListener, UnixStream},
@@ -349,12 +350,18 @@ mod tests {
         }
     }
 
+    fn site(dir: &tempfile::TempDir) -> Site {
+        Site { name: VmName::new("vm-1").unwrap(), dir: dir.path().to_owned() }
+    }
+
+    fn driver() -> QemuDriver {
+        QemuDriver::new("qemu".into(), Accelerator::Tcg, User { uid: 0, gid: 0 })
+    }
+
     /// Renews a guest that behaves in these manners, one connection after another; how often it was renewed.
     async fn renewed(manners: &'static [Manner]) -> u32 {
         let dir = tempfile::tempdir().unwrap();
-        let site =
-            Site { name: fuse_orchestrator::model::VmName::new("vm-1").unwrap(), dir: dir.path().to_owned() };
-        let driver = QemuDriver::new("qemu".into(), Accelerator::Tcg, User { uid: 0, gid: 0 });
+        let (site, driver) = (site(&dir), driver());
         let listener = UnixListener::bind(dir.path().join("agent.sock")).unwrap();
         let old = new_token().unwrap();
         write_token(dir.path(), &old).unwrap();
@@ -390,5 +397,18 @@ mod tests {
     #[tokio::test]
     async fn a_guest_that_took_its_token_without_a_word_is_found() {
         assert_eq!(renewed(&[Manner::Dies, Manner::Answers, Manner::Answers]).await, 2);
+    }
+
+    #[tokio::test]
+    async fn nobody_there_is_said_in_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let site = site(&dir);
+        // The socket of a VMM that ended: who dials is refused at once, every time.
+        drop(UnixListener::bind(dir.path().join("agent.sock")).unwrap());
+        write_token(dir.path(), &new_token().unwrap()).unwrap();
+        let (link, driver) = (GuestLink::default(), driver());
+        let asked = link.client(&driver, &site, Duration::from_millis(50));
+        let error = timeout(LIMIT, asked).await.expect("it ends").unwrap_err();
+        assert_eq!(error.kind, ErrorKind::System, "{error}");
     }
 }
