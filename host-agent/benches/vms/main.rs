@@ -57,7 +57,7 @@ async fn over_firecracker(table: &mut Table, program: std::path::PathBuf) {
         memory_mib: 64,
         upload: 48 * 1024,
         differences: true,
-        times: Times { boots: 21, restores: 51, others: 11, execs: 110 },
+        times: Times { boots: 21, restores: 101, others: 11, execs: 110 },
     };
     let left = kit.run(table).await;
     drop((kit, agent));

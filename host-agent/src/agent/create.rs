@@ -108,7 +108,7 @@ impl Inner {
         let made = tokio::select! {
             biased;
             () = vm.doomed() => Err(Error::new(ErrorKind::Busy, "create", vm.name(), "it is being destroyed")),
-            made = self.make(&vm, &new, newest.as_deref()) => made,
+            made = self.make(&vm, &new, newest.as_ref()) => made,
         };
         match made {
             Ok(()) => Ok(vm.view(&self.config.public_host)),
@@ -206,12 +206,25 @@ impl Inner {
     }
 
     /// Makes what was entered.
-    async fn make(self: &Arc<Self>, vm: &Arc<Vm>, new: &NewVm, seed: Option<&SnapshotRecord>) -> Result<()> {
-        let (inner, record) = (Arc::clone(self), vm.record().clone());
-        blocking("create", move || inner.vms.begin(&record)).await?;
-        let disk = match seed {
+    async fn make(
+        self: &Arc<Self>,
+        vm: &Arc<Vm>,
+        new: &NewVm,
+        seed: Option<&Arc<SnapshotRecord>>,
+    ) -> Result<()> {
+        let (inner, to_begin, origin) = (Arc::clone(self), Arc::clone(vm), seed.cloned());
+        // Together: on a host at rest the way to another thread and back takes longer than each of them.
+        let (group, disk) = blocking("create", move || {
+            let record = to_begin.record().clone();
+            inner.vms.begin(&record)?;
+            let group = inner.make_group(&record)?;
+            let disk = origin.map(|origin| inner.place_snapshot(&to_begin.site, &origin)).transpose()?;
+            Ok((group, disk))
+        })
+        .await?;
+        let disk = match disk {
             None => self.furnish_from_image(vm, new).await?,
-            Some(seed) => self.furnish_from_snapshot(vm, seed).await?,
+            Some(disk) => disk,
         };
         self.connect(vm).await?;
         let begin = match seed.filter(|seed| seed.kind == SnapshotKind::Live) {
@@ -229,10 +242,10 @@ impl Inner {
             (record.machine, record.memory_base) = (machine, base);
         }
         match begin {
-            Begin::Boot => self.boot(vm).await?,
+            Begin::Boot => self.boot(vm, &group).await?,
             Begin::Load(saved) => {
                 let held_ms = seed.map_or(0, |seed| seed.held_ms);
-                self.go_on(vm, &saved, true, held_ms).await?;
+                self.go_on(vm, &group, &saved, true, held_ms).await?;
             }
         }
         self.keep(vm, |record| record.state = VmState::Running).await
@@ -275,30 +288,26 @@ impl Inner {
         Ok(Some((self.driver.abilities().disk, image.kernel_args)))
     }
 
-    /// Puts the files of a snapshot into the VM's directory.
-    pub(super) async fn furnish_from_snapshot(
-        self: &Arc<Self>,
-        vm: &Arc<Vm>,
+    /// Puts the files of a snapshot into a VM's directory. Blocks the thread.
+    pub(super) fn place_snapshot(
+        &self,
+        site: &Site,
         seed: &SnapshotRecord,
     ) -> Result<Option<(DiskFormat, String)>> {
-        let (from, site, names) = (self.snapshots.dir(&seed.id), vm.site.clone(), names_of(seed));
-        blocking("furnish", move || {
-            for name in names {
-                let to = site.file(&name);
-                let _ = std::fs::remove_file(&to);
-                match name.as_str() {
-                    DISK => clone_file(&from.join(&name), &to, 0o600)?,
-                    super::link::TOKEN => {
-                        let text = std::fs::read(from.join(&name));
-                        let text = text.map_err(|error| Error::system("read", from.display(), error))?;
-                        crate::system::write_volatile(&to, &text)?;
-                    }
-                    _ => share_file(&from.join(&name), &to)?,
+        let from = self.snapshots.dir(&seed.id);
+        for name in names_of(seed) {
+            let to = site.file(&name);
+            let _ = std::fs::remove_file(&to);
+            match name.as_str() {
+                DISK => clone_file(&from.join(&name), &to, 0o600)?,
+                super::link::TOKEN => {
+                    let text = std::fs::read(from.join(&name));
+                    let text = text.map_err(|error| Error::system("read", from.display(), error))?;
+                    crate::system::write_volatile(&to, &text)?;
                 }
+                _ => share_file(&from.join(&name), &to)?,
             }
-            Ok(())
-        })
-        .await?;
+        }
         let format = seed.machine.disk.as_ref().map_or(DiskFormat::Raw, |disk| disk.format);
         Ok(Some((format, seed.machine.arguments.clone())))
     }
@@ -374,25 +383,29 @@ impl Inner {
     }
 
     /// Starts the VMM of a VM: its process is on record and under its limits before the guest runs.
-    async fn spawn(self: &Arc<Self>, vm: &Arc<Vm>, purpose: Purpose) -> Result<()> {
+    async fn spawn(self: &Arc<Self>, vm: &Arc<Vm>, group: &cgroup::Group, purpose: Purpose) -> Result<()> {
         let publishes = matches!(vm.record().machine.nic, Some(Nic::User { .. }));
-        match self.spawn_once(vm, purpose).await {
+        match self.spawn_once(vm, group, purpose).await {
             // Between the choice of a port and its use another program may have taken it.
             Err(_) if publishes => {
                 self.end_process(vm).await?;
                 self.take_other_ports(vm).await?;
-                self.spawn_once(vm, purpose).await
+                self.spawn_once(vm, group, purpose).await
             }
             spawned => spawned,
         }
     }
 
-    async fn spawn_once(self: &Arc<Self>, vm: &Arc<Vm>, purpose: Purpose) -> Result<()> {
+    async fn spawn_once(
+        self: &Arc<Self>,
+        vm: &Arc<Vm>,
+        group: &cgroup::Group,
+        purpose: Purpose,
+    ) -> Result<()> {
         let machine = vm.record().machine.clone();
-        let group = self.limits(vm, &machine).await?;
-        let process = self.driver.spawn(&vm.site, &machine, purpose, &group).await?;
+        let process = self.driver.spawn(&vm.site, &machine, purpose, group).await?;
         let kept = self.keep(vm, |record| record.process = Some(process.clone()));
-        let (limited, found) = (process.clone(), group);
+        let (limited, found) = (process.clone(), group.clone());
         let taken = blocking("limit", move || found.take(&limited));
         let ready = self.driver.ready(&vm.site, &process);
         let (kept, taken, ready) = tokio::join!(kept, taken, ready);
@@ -400,21 +413,27 @@ impl Inner {
         ready.and(taken).and(kept)
     }
 
-    /// The control group that a VMM is to be in.
-    async fn limits(self: &Arc<Self>, vm: &Vm, machine: &Machine) -> Result<cgroup::Group> {
+    /// Makes the control group that the VMM of a VM is to be in. Blocks the thread.
+    fn make_group(&self, record: &VmRecord) -> Result<cgroup::Group> {
+        let Resources { cpus, ram_mb, .. } = record.resources;
         let limits = cgroup::Limits {
-            memory: u64::from(machine.memory_mib + self.config.vmm_memory_mib) << 20,
+            memory: u64::from(ram_mb + self.config.vmm_memory_mib) << 20,
             // The VMM's own thread beside the guest's processors.
-            millicpus: u64::from(machine.vcpus) * 1000 + 250,
+            millicpus: u64::from(cpus) * 1000 + 250,
             tasks: 256,
         };
-        let (inner, group) = (Arc::clone(self), self.group(vm.name()));
-        blocking("limit", move || inner.cgroups.make(&group, limits)).await
+        self.cgroups.make(&self.group(&record.name), limits)
+    }
+
+    /// The control group of a VM that there is.
+    pub(super) async fn limits(self: &Arc<Self>, vm: &Arc<Vm>) -> Result<cgroup::Group> {
+        let (inner, record) = (Arc::clone(self), vm.record().clone());
+        blocking("limit", move || inner.make_group(&record)).await
     }
 
     /// Boots a VM that is furnished, and waits for its agent.
-    pub(super) async fn boot(self: &Arc<Self>, vm: &Arc<Vm>) -> Result<()> {
-        self.spawn(vm, Purpose::Boot).await?;
+    pub(super) async fn boot(self: &Arc<Self>, vm: &Arc<Vm>, group: &cgroup::Group) -> Result<()> {
+        self.spawn(vm, group, Purpose::Boot).await?;
         let machine = vm.record().machine.clone();
         self.driver.configure(&vm.site, &machine).await?;
         self.driver.boot(&vm.site, &machine).await?;
@@ -425,12 +444,13 @@ impl Inner {
     pub(super) async fn go_on(
         self: &Arc<Self>,
         vm: &Arc<Vm>,
+        group: &cgroup::Group,
         saved: &Saved,
         fresh: bool,
         held_ms: u64,
     ) -> Result<()> {
         self.forget_hold(vm);
-        self.spawn(vm, Purpose::Load).await?;
+        self.spawn(vm, group, Purpose::Load).await?;
         let machine = vm.record().machine.clone();
         self.driver.load(&vm.site, &machine, saved).await?;
         self.renew(vm, fresh, held_ms).await

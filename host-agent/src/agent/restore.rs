@@ -14,6 +14,7 @@ use super::{
 use crate::{
     Error, ErrorKind, Result,
     store::{DISK, SnapshotKind, SnapshotName, SnapshotRecord, VmState},
+    system::blocking,
 };
 
 /// Where the disk of before is kept until the restore is done.
@@ -35,7 +36,7 @@ impl Inner {
     async fn restore(self: &Arc<Self>, vm: &Arc<Vm>, id: &SnapshotName) -> Result<()> {
         let (inner, to_check) = (Arc::clone(self), id.clone());
         let chain =
-            crate::system::blocking("check a snapshot", move || inner.snapshots.verify(&to_check)).await?;
+            blocking("check a snapshot", move || inner.snapshots.verify(&to_check)).await?;
         let Some(seed) = chain.last().cloned() else { return Ok(()) };
         if seed.vm != *vm.name() {
             let why = format!("snapshot {id} is of {}; make a new VM from it instead", seed.vm);
@@ -84,21 +85,22 @@ impl Inner {
         if disk.exists() {
             fs::rename(&disk, &before).map_err(|error| Error::system("put aside", disk.display(), error))?;
         }
-        let furnished = self.furnish_from_snapshot(vm, seed).await?;
+        let (inner, site, origin) = (Arc::clone(self), vm.site.clone(), Arc::clone(seed));
+        let furnished = blocking("furnish", move || inner.place_snapshot(&site, &origin)).await?;
         let mut machine = self.machine(vm, furnished);
         match seed.kind {
             SnapshotKind::Disk => {
                 write_token(&vm.site.dir, &new_token()?)?;
                 self.forget_hold(vm);
                 self.keep(vm, |record| (record.machine, record.memory_base) = (machine, None)).await?;
-                self.boot(vm).await
+                self.boot(vm, &self.limits(vm).await?).await
             }
             SnapshotKind::Live => {
                 (machine.vcpus, machine.memory_mib) = (seed.machine.vcpus, seed.machine.memory_mib);
                 let saved = self.saved(vm, seed).await?;
                 let base = Some(seed.id.clone());
                 self.keep(vm, |record| (record.machine, record.memory_base) = (machine, base)).await?;
-                self.go_on(vm, &saved, false, seed.held_ms).await
+                self.go_on(vm, &self.limits(vm).await?, &saved, false, seed.held_ms).await
             }
         }
     }
@@ -117,7 +119,7 @@ impl Inner {
             write_token(&vm.site.dir, &new_token()?)?;
             self.forget_hold(vm);
             self.keep(vm, |record| record.memory_base = None).await?;
-            self.boot(vm).await
+            self.boot(vm, &self.limits(vm).await?).await
         };
         match again.await {
             Ok(()) => Ok(()),
