@@ -103,7 +103,8 @@ async fn sessions(agent: &Arc<Agent>, port: OwnedFd) -> io::Error {
                 if !is_port
                     || !matches!(
                         error.kind(),
-                        io::ErrorKind::InvalidData
+                        io::ErrorKind::BrokenPipe
+                            | io::ErrorKind::InvalidData
                             | io::ErrorKind::PermissionDenied
                             | io::ErrorKind::WouldBlock
                     ) =>
