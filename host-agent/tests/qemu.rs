@@ -60,7 +60,7 @@ async fn begin() -> Option<Origin> {
         std::fs::remove_dir_all(&data).unwrap();
     }
     let agent = HostAgent::open(settings(&data)).await.unwrap();
-    import_linux(&agent, &guest);
+    import_linux(&agent, with_an_awkward_initramfs(&guest).path());
     let began = std::time::Instant::now();
     agent.create(linux("origin")).await.unwrap();
     let accelerator = agent.accelerator();
@@ -74,6 +74,17 @@ async fn begin() -> Option<Origin> {
     let snapshot = agent.snapshot(&name("origin"), new).await.unwrap();
     agent.destroy(&name("origin")).await.unwrap();
     Some(Origin { agent, snapshot })
+}
+
+/// The kernel and an initramfs of a length with which QEMU's `microvm` puts it over the tables that say what devices there
+/// are, up to 512 bytes before the end of the memory.
+fn with_an_awkward_initramfs(guest: &Path) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(guest.join("vmlinux"), dir.path().join("vmlinux")).unwrap();
+    let mut bytes = std::fs::read(guest.join("initramfs.cpio")).unwrap();
+    bytes.resize(bytes.len().next_multiple_of(4096) + 4096 - 512, 0);
+    std::fs::write(dir.path().join("initramfs.cpio"), bytes).unwrap();
+    dir
 }
 
 /// Runs a test on a clone called `vm`, which is destroyed at its end.

@@ -309,8 +309,13 @@ mod tests {
         group.take(&process).unwrap();
         let of = fs::read_to_string(format!("/proc/{}/cgroup", process.pid)).unwrap();
         for dir in groups.dirs(&name) {
-            let held = fs::read_to_string(dir.join("cgroup.procs")).unwrap();
-            assert_eq!(held.trim(), process.pid.to_string(), "{} of {of}", dir.display());
+            let held = || fs::read_to_string(dir.join("cgroup.procs")).unwrap().trim().to_owned();
+            // The thread that started it was there too, and ends a moment after it has said so.
+            let began = std::time::Instant::now();
+            while held() != process.pid.to_string() {
+                assert!(began.elapsed().as_secs() < 20, "{} has {} of {of}", dir.display(), held());
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
         }
         assert!(groups.groups().contains(&name));
         let dirs = groups.dirs(&name);
