@@ -35,8 +35,7 @@ impl HostAgent {
 impl Inner {
     async fn restore(self: &Arc<Self>, vm: &Arc<Vm>, id: &SnapshotName) -> Result<()> {
         let (inner, to_check) = (Arc::clone(self), id.clone());
-        let chain =
-            blocking("check a snapshot", move || inner.snapshots.verify(&to_check)).await?;
+        let chain = blocking("check a snapshot", move || inner.snapshots.verify(&to_check)).await?;
         let Some(seed) = chain.last().cloned() else { return Ok(()) };
         if seed.vm != *vm.name() {
             let why = format!("snapshot {id} is of {}; make a new VM from it instead", seed.vm);
