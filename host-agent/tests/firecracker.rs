@@ -11,6 +11,7 @@ use fuse_host_agent::{
     agent::{HostAgent, Memory, NewSnapshot, NewVm},
     driver::firecracker::Jailer,
     store::SnapshotKind,
+    system::cgroup::Cgroups,
 };
 
 fn driver() -> Result<DriverConfig, String> {
@@ -58,6 +59,41 @@ async fn a_vm_boots_runs_commands_and_goes() {
     agent.destroy(&name("vm-1")).await.unwrap();
     assert!(agent.list(None, None).is_empty());
     assert_eq!(std::fs::read_dir(data.path().join("vms")).unwrap().count(), 0);
+}
+
+/// Whenever it is destroyed while it is made: its name is free, and no file and no control group stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_create_that_is_given_up_leaves_nothing() {
+    let data = tempfile::tempdir().unwrap();
+    let Some(agent) = agent(data.path()).await else { return };
+    agent.create(small("origin")).await.unwrap();
+    let seed = agent.snapshot(&name("origin"), live(Memory::Full)).await.unwrap().id.clone();
+    agent.destroy(&name("origin")).await.unwrap();
+    let cgroups = Cgroups::of_host();
+    let groups = || {
+        let ours = |group: &String| group.ends_with("-given-up");
+        cgroups.groups().into_iter().filter(ours).collect::<std::collections::BTreeSet<_>>()
+    };
+    // Of a test that failed.
+    let before = groups();
+    for round in 0..120 {
+        let new = NewVm { seed: Some(seed.clone()), ..small("given-up") };
+        let (maker, began) = (agent.clone(), std::time::Instant::now());
+        let made = tokio::spawn(async move { maker.create(new).await });
+        // From before it begins until it nearly runs.
+        while began.elapsed() < std::time::Duration::from_micros(round * 25) {
+            tokio::task::yield_now().await;
+        }
+        agent.destroy(&name("given-up")).await.unwrap();
+        // One that had not begun yet goes on.
+        if made.await.unwrap().is_ok() {
+            agent.destroy(&name("given-up")).await.unwrap();
+        }
+        assert!(!data.path().join("vms/given-up").exists(), "its directory stays in round {round}");
+        assert_eq!(groups(), before, "in round {round}");
+    }
+    agent.create(small("given-up")).await.unwrap();
+    agent.destroy(&name("given-up")).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

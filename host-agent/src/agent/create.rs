@@ -67,6 +67,13 @@ enum Begin {
     Load(Saved),
 }
 
+/// The directory of a VM that is there.
+struct LaidOut {
+    group: cgroup::Group,
+    /// The format of its disk and the arguments of its kernel, when it begins with a snapshot.
+    disk: Option<Option<(DiskFormat, String)>>,
+}
+
 impl HostAgent {
     /// Makes a VM, boots it or lets it go on from a live snapshot, and waits until its agent answers.
     ///
@@ -105,12 +112,18 @@ impl Inner {
         let resources = self.sized(&new, newest.as_deref())?;
         let vm = self.enter(&new, resources, newest.as_deref())?;
         let _change = vm.change.lock().await;
-        let made = tokio::select! {
-            biased;
-            () = vm.doomed() => Err(Error::new(ErrorKind::Busy, "create", vm.name(), "it is being destroyed")),
-            made = self.make(&vm, &new, newest.as_ref()) => made,
+        let make = async {
+            // To its end, also when it is being destroyed: who removes a file that is not there yet leaves it behind.
+            let laid = self.lay_out(&vm, newest.as_ref()).await?;
+            tokio::select! {
+                biased;
+                () = vm.doomed() => {
+                    Err(Error::new(ErrorKind::Busy, "create", vm.name(), "it is being destroyed"))
+                }
+                made = self.make(&vm, &new, newest.as_deref(), laid) => made,
+            }
         };
-        match made {
+        match make.await {
             Ok(()) => Ok(vm.view(&self.config.public_host)),
             Err(error) => {
                 let error = with_console(error, &vm.console());
@@ -205,23 +218,28 @@ impl Inner {
         Ok(vm)
     }
 
-    /// Makes what was entered.
-    async fn make(
-        self: &Arc<Self>,
-        vm: &Arc<Vm>,
-        new: &NewVm,
-        seed: Option<&Arc<SnapshotRecord>>,
-    ) -> Result<()> {
+    /// Makes the directory and the control group of what was entered, and puts the files of its snapshot there.
+    async fn lay_out(self: &Arc<Self>, vm: &Arc<Vm>, seed: Option<&Arc<SnapshotRecord>>) -> Result<LaidOut> {
         let (inner, to_begin, origin) = (Arc::clone(self), Arc::clone(vm), seed.cloned());
         // Together: on a host at rest the way to another thread and back takes longer than each of them.
-        let (group, disk) = blocking("create", move || {
+        blocking("create", move || {
             let record = to_begin.record().clone();
             inner.vms.begin(&record)?;
             let group = inner.make_group(&record)?;
             let disk = origin.map(|origin| inner.place_snapshot(&to_begin.site, &origin)).transpose()?;
-            Ok((group, disk))
+            Ok(LaidOut { group, disk })
         })
-        .await?;
+        .await
+    }
+
+    /// Makes what was laid out.
+    async fn make(
+        self: &Arc<Self>,
+        vm: &Arc<Vm>,
+        new: &NewVm,
+        seed: Option<&SnapshotRecord>,
+        LaidOut { group, disk }: LaidOut,
+    ) -> Result<()> {
         let disk = match disk {
             None => self.furnish_from_image(vm, new).await?,
             Some(disk) => disk,
