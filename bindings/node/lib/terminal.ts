@@ -35,12 +35,23 @@ export class Terminal extends Duplex {
   override _read(): void {
     promised<Buffer>((done) => this.#native.beginRead(done)).then(
       (shown) => {
+        if (shown === null) this.#end();
         // An empty piece would end the reading without an end.
-        if (shown !== null && shown.length === 0) this._read();
+        else if (shown.length === 0) this._read();
         else this.push(shown);
       },
       (error: Error) => this.destroy(error),
     );
+  }
+
+  // Who reads to the end destroys the stream, and a pipeline calls that premature while something is still being written.
+  #end(): void {
+    if (this.writableFinished) {
+      this.push(null);
+      return;
+    }
+    this.once("finish", () => this.push(null));
+    this.end();
   }
 
   /** @internal */

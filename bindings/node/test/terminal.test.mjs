@@ -53,6 +53,17 @@ async function streams(environment) {
   assert.equal(Buffer.concat(shown).toString(), `${"x".repeat(1000)}\n`.repeat(400));
   assert.equal(terminal.exitCode, 0);
 }
+test("a program that ends before its last input is told to be taken", here(async (environment) => {
+  const terminal = await environment.attach();
+  const write = terminal._write.bind(terminal);
+  terminal._write = (data, encoding, done) => write(data, encoding, (error) => setTimeout(done, 20, error));
+  let shown = "";
+  await pipeline(Readable.from(["echo hello\n", "exit 3\n"]), terminal, async (pieces) => {
+    for await (const piece of pieces) shown += piece;
+  });
+  assert.deepEqual([shown, terminal.exitCode], ["hello\n", 3]);
+}));
+
 test("programs are piped to and from", here(streams));
 test("programs are piped to and from over REST", { skip }, there(streams));
 
