@@ -71,7 +71,7 @@ enum Begin {
 struct LaidOut {
     group: cgroup::Group,
     /// The format of its disk and the arguments of its kernel, when it begins with a snapshot.
-    disk: Option<Option<(DiskFormat, String)>>,
+    disk: Option<(DiskFormat, String)>,
 }
 
 impl HostAgent {
@@ -221,7 +221,6 @@ impl Inner {
     /// Makes the directory and the control group of what was entered, and puts the files of its snapshot there.
     async fn lay_out(self: &Arc<Self>, vm: &Arc<Vm>, seed: Option<&Arc<SnapshotRecord>>) -> Result<LaidOut> {
         let (inner, to_begin, origin) = (Arc::clone(self), Arc::clone(vm), seed.cloned());
-        // Together: on a host at rest the way to another thread and back takes longer than each of them.
         blocking("create", move || {
             let record = to_begin.record().clone();
             inner.vms.begin(&record)?;
@@ -242,7 +241,7 @@ impl Inner {
     ) -> Result<()> {
         let disk = match disk {
             None => self.furnish_from_image(vm, new).await?,
-            Some(disk) => disk,
+            of_seed => of_seed,
         };
         self.connect(vm).await?;
         let begin = match seed.filter(|seed| seed.kind == SnapshotKind::Live) {
@@ -307,11 +306,7 @@ impl Inner {
     }
 
     /// Puts the files of a snapshot into a VM's directory. Blocks the thread.
-    pub(super) fn place_snapshot(
-        &self,
-        site: &Site,
-        seed: &SnapshotRecord,
-    ) -> Result<Option<(DiskFormat, String)>> {
+    pub(super) fn place_snapshot(&self, site: &Site, seed: &SnapshotRecord) -> Result<(DiskFormat, String)> {
         let from = self.snapshots.dir(&seed.id);
         for name in names_of(seed) {
             let to = site.file(&name);
@@ -327,7 +322,7 @@ impl Inner {
             }
         }
         let format = seed.machine.disk.as_ref().map_or(DiskFormat::Raw, |disk| disk.format);
-        Ok(Some((format, seed.machine.arguments.clone())))
+        Ok((format, seed.machine.arguments.clone()))
     }
 
     /// Gives the VM its addresses and the port of its agent.

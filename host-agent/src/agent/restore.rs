@@ -86,7 +86,7 @@ impl Inner {
         }
         let (inner, site, origin) = (Arc::clone(self), vm.site.clone(), Arc::clone(seed));
         let furnished = blocking("furnish", move || inner.place_snapshot(&site, &origin)).await?;
-        let mut machine = self.machine(vm, furnished);
+        let mut machine = self.machine(vm, Some(furnished));
         match seed.kind {
             SnapshotKind::Disk => {
                 write_token(&vm.site.dir, &new_token()?)?;

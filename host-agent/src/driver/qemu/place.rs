@@ -26,7 +26,8 @@ const SOURCE: &str = "load.state";
 ///
 /// QEMU's `microvm` puts it at the end of the memory, from the last page on at which it fits, over the ACPI tables that the
 /// firmware has put there: the kernel finds those that lie behind it, in what is left of its last page, or no device
-/// (10.0.2: 512 bytes are too few, 1024 do for one processor). A whole number of pages leaves a whole page.
+/// (10.0.2: 512 bytes are too few, 1024 do for one processor). A whole number of pages leaves a whole page, which does for 32
+/// processors too.
 const PAGE: u64 = 4096;
 
 /// A user of this host.
