@@ -105,42 +105,66 @@ impl AsyncWrite for FdStream {
     }
 }
 
+/// A terminal in the place of a port: programs open and close the other side as hosts do.
 #[cfg(test)]
-mod tests {
-    use std::{future::poll_fn, pin::pin, time::Duration};
+pub(crate) mod terminal {
+    use std::os::fd::OwnedFd;
 
     use rustix::{
         fs::{Mode, OFlags},
         pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
         termios::{OptionalActions, tcgetattr, tcsetattr},
     };
+
+    pub(crate) struct Terminal(OwnedFd);
+
+    impl Terminal {
+        pub(crate) fn open() -> Self {
+            let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+            grantpt(&terminal).unwrap();
+            unlockpt(&terminal).unwrap();
+            let mut plain = tcgetattr(&terminal).unwrap();
+            plain.make_raw();
+            tcsetattr(&terminal, OptionalActions::Now, &plain).unwrap();
+            Self(terminal)
+        }
+
+        pub(crate) fn agents_end(&self) -> OwnedFd {
+            self.0.try_clone().unwrap()
+        }
+
+        /// Another program's; the last one that is closed hangs up.
+        pub(crate) fn programs_end(&self) -> OwnedFd {
+            let name = ptsname(&self.0, Vec::new()).unwrap();
+            let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK;
+            rustix::fs::open(name.as_c_str(), flags, Mode::empty()).unwrap()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::poll_fn, pin::pin, time::Duration};
+
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt, split},
         time::{sleep, timeout},
     };
 
-    use super::*;
+    use super::{terminal::Terminal, *};
 
     const LONG: Duration = Duration::from_secs(20);
     const SHORT: Duration = Duration::from_millis(200);
 
     /// A terminal from which a program went, and to which another one came before that was noticed.
     async fn left_and_come() -> (FdStream, OwnedFd) {
-        let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        grantpt(&terminal).unwrap();
-        unlockpt(&terminal).unwrap();
-        let mut plain = tcgetattr(&terminal).unwrap();
-        plain.make_raw();
-        tcsetattr(&terminal, OptionalActions::Now, &plain).unwrap();
-        let name = ptsname(&terminal, Vec::new()).unwrap();
-        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK;
-        let open = || rustix::fs::open(name.as_c_str(), flags, Mode::empty()).unwrap();
-        let first = open();
-        let stream = FdStream::new(terminal).unwrap();
+        let terminal = Terminal::open();
+        let first = terminal.programs_end();
+        let stream = FdStream::new(terminal.agents_end()).unwrap();
         drop(first);
         // The runtime hears of it.
         sleep(Duration::from_millis(50)).await;
-        (stream, open())
+        (stream, terminal.programs_end())
     }
 
     #[tokio::test]

@@ -1,5 +1,6 @@
 //! Where hosts come from.
 
+mod port;
 pub(crate) mod serial;
 pub(crate) mod tcp;
 mod tls;

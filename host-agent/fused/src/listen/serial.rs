@@ -17,16 +17,20 @@ use rustix::{
     fs::{Mode, OFlags},
 };
 use tokio::{
-    io::AsyncWriteExt,
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     time::{sleep, timeout},
 };
 
+use super::port::Port;
 use crate::{agent::Agent, session, stream::FdStream, tokens::Trust};
 
 /// How often a port without a host is looked at: often after the host went, since a restore is short.
 const SOON: Duration = Duration::from_millis(2);
 const LATER: Duration = Duration::from_millis(50);
 const A_WHILE: Duration = Duration::from_secs(5);
+/// How long a host may be away and is the same one still: much longer than a machine that has hardly any processor takes
+/// from one message of its port to the next. What ran for a host that has gone ends after this.
+const ABSENCE: Duration = Duration::from_secs(1);
 /// How long a host may take to read that the agent has started.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -91,11 +95,11 @@ async fn sessions(agent: &Arc<Agent>, port: OwnedFd) -> io::Error {
             return error;
         }
         // Each session has a registration of its own: one that has seen the host leave would see it leave for ever.
-        let stream = match port.try_clone().and_then(FdStream::new) {
-            Ok(stream) => stream,
+        let ended = match port.try_clone() {
+            Ok(fd) if is_port => serve_one(agent, Port::new(fd, ABSENCE)).await,
+            Ok(fd) => serve_one(agent, FdStream::new(fd)).await,
             Err(error) => return error,
         };
-        let ended = session::serve(agent, stream, &[], Trust::Host).await;
         match ended {
             Ok(()) if is_port => {}
             Ok(()) => return io::ErrorKind::UnexpectedEof.into(),
@@ -114,6 +118,13 @@ async fn sessions(agent: &Arc<Agent>, port: OwnedFd) -> io::Error {
             Err(error) => agent.logs.say(&format!("the host's connection ended: {error}")),
         }
     }
+}
+
+async fn serve_one<S>(agent: &Arc<Agent>, stream: io::Result<S>) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    session::serve(agent, stream?, &[], Trust::Host).await
 }
 
 /// Tells a host that speaks to an agent before this one that this one knows nothing of it. Best effort: a host that does not
