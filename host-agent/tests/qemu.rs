@@ -263,8 +263,8 @@ fn programs_go_on_by_themselves_when_the_host_does_not_come_back() {
     on_clone("alone", |origin| async move {
         use fuse_guest_protocol::verb::{Freeze, Thaw};
         let agent = &origin.agent;
-        sh(agent, "alone", ": > /run/beat; (while :; do echo; sleep 0.02; done) > /run/beat 2> /dev/null &")
-            .await;
+        let beat = "while :; do echo; sleep 0.02; done > /run/beat 2> /dev/null";
+        sh(agent, "alone", &format!(": > /run/beat; ({beat}) & echo $! > /run/beating")).await;
         let client = agent.guest(&name("alone")).await.unwrap();
         let beats = async || {
             let mut beats = Vec::new();
@@ -292,6 +292,16 @@ fn programs_go_on_by_themselves_when_the_host_does_not_come_back() {
             assert!(began.elapsed() < Duration::from_secs(60), "they stand still for ever");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+        // One that is in a group of its own making, and the only one.
+        let below = "/sys/fs/cgroup/fuse-programs/below";
+        let another = format!("mkdir {below}; (echo 0 > {below}/cgroup.procs; {beat}) & sleep 0.5");
+        sh(agent, "alone", &format!("kill $(cat /run/beating); {another}")).await;
+        let frozen = client.call(&Freeze { limit_ms: 600_000 }).await.unwrap();
+        assert_eq!(frozen.processes, 0, "beside it");
+        let before = beats().await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert_eq!(beats().await, before, "it runs");
+        assert!(client.call(&Thaw {}).await.unwrap().was_frozen);
     });
 }
 

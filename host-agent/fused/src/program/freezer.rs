@@ -9,7 +9,10 @@ use std::{
     fs::{self, File},
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -33,6 +36,8 @@ const MOST_MS: u64 = 4_000_000;
 pub(crate) struct Freezer {
     group: Result<Group, String>,
     frozen: watch::Sender<bool>,
+    /// Whether the kernel was told to stop them.
+    stopped: AtomicBool,
     /// Lets the programs go on when the host does not.
     limit: Mutex<Option<AbortHandle>>,
 }
@@ -51,7 +56,12 @@ impl Freezer {
         if let Ok(group) = &group {
             let _ = group.set(false);
         }
-        Self { group, frozen: watch::Sender::new(false), limit: Mutex::default() }
+        Self {
+            group,
+            frozen: watch::Sender::new(false),
+            stopped: AtomicBool::new(false),
+            limit: Mutex::default(),
+        }
     }
 
     /// Has a program join the group before it runs.
@@ -89,6 +99,12 @@ impl Freezer {
         // A request that is given up half way must not leave them standing either.
         self.set_limit(agent, Duration::from_millis(request.limit_ms.min(MOST_MS)));
         let stopped = async {
+            // From here on they come from one another alone. Where there is none, there is nothing to stop, and a clone has
+            // less to do before it answers.
+            if group.is_empty() {
+                return Ok(FreezeResult { processes: 0 });
+            }
+            self.stopped.store(true, Ordering::Relaxed);
             group.set(true).map_err(failed)?;
             let began = Instant::now();
             while !group.is_frozen().map_err(failed)? {
@@ -111,9 +127,12 @@ impl Freezer {
     pub(crate) fn thaw(&self) -> Result<ThawResult, GuestError> {
         // Where they cannot be stopped they go on.
         let Ok(group) = &self.group else { return Ok(ThawResult::default()) };
-        group
-            .set(false)
-            .map_err(|error| GuestError::io(format!("thawing {}", group.dir.display()), &error))?;
+        if self.stopped.load(Ordering::Relaxed) {
+            group
+                .set(false)
+                .map_err(|error| GuestError::io(format!("thawing {}", group.dir.display()), &error))?;
+            self.stopped.store(false, Ordering::Relaxed);
+        }
         if let Some(limit) = self.limit().take() {
             limit.abort();
         }
@@ -172,6 +191,12 @@ impl Group {
 
     fn is_frozen(&self) -> io::Result<bool> {
         Ok(fs::read_to_string(self.dir.join("cgroup.events"))?.lines().any(|line| line == "frozen 1"))
+    }
+
+    /// Whether there is none, here or in groups that programs have made below. When it cannot be told, there is one.
+    fn is_empty(&self) -> bool {
+        let events = fs::read_to_string(self.dir.join("cgroup.events"));
+        events.is_ok_and(|events| events.lines().any(|line| line == "populated 0"))
     }
 
     fn count(&self) -> u64 {
