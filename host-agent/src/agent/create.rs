@@ -463,10 +463,13 @@ impl Inner {
         held_ms: u64,
     ) -> Result<()> {
         self.forget_hold(vm);
-        self.spawn(vm, group, Purpose::Load).await?;
-        let machine = vm.record().machine.clone();
-        self.driver.load(&vm.site, &machine, saved).await?;
-        self.renew(vm, fresh, held_ms).await
+        let begin = async {
+            self.spawn(vm, group, Purpose::Load).await?;
+            let machine = vm.record().machine.clone();
+            self.driver.load(&vm.site, &machine, saved).await?;
+            self.renew(vm, fresh, held_ms).await
+        };
+        self.turns.take(begin).await
     }
 
     /// The network that the guest is told.

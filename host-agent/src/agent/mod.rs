@@ -17,6 +17,7 @@ mod link;
 mod pace;
 mod restore;
 mod snapshot;
+mod turns;
 mod vm;
 mod warm;
 mod watch;
@@ -65,6 +66,7 @@ pub(crate) struct Inner {
     table: Mutex<BTreeMap<VmName, Arc<Vm>>>,
     ports: Mutex<BTreeSet<u16>>,
     pace: Pace,
+    turns: turns::Turns,
     data: DataDir,
 }
 
@@ -122,6 +124,7 @@ impl HostAgent {
             table: Mutex::default(),
             ports: Mutex::default(),
             pace: Pace::default(),
+            turns: turns::Turns::of_host(),
             data,
         });
         inner.take_over().await?;

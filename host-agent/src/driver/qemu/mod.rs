@@ -19,7 +19,10 @@ use std::{
 use async_trait::async_trait;
 use fuse_orchestrator::model::VmName;
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
+use tokio::{
+    net::UnixStream,
+    time::{Instant, sleep},
+};
 
 use super::{Abilities, Activity, DiskFormat, Driver, GuestStream, Machine, Purpose, Save, Saved, Site};
 use crate::{
@@ -51,6 +54,8 @@ pub struct QemuDriver {
     user: Option<User>,
     /// The monitors of those that were started and were not told to run yet.
     started: Arc<Mutex<HashMap<VmName, Qmp>>>,
+    /// Connections to guest agents that nobody asked for yet.
+    dialled: Arc<Mutex<HashMap<VmName, UnixStream>>>,
 }
 
 impl QemuDriver {
@@ -63,6 +68,7 @@ impl QemuDriver {
             accelerator: accelerator.resolved(),
             user: drops.then_some(user),
             started: Arc::default(),
+            dialled: Arc::default(),
         }
     }
 
@@ -90,6 +96,10 @@ impl QemuDriver {
 
     fn kept(&self) -> MutexGuard<'_, HashMap<VmName, Qmp>> {
         self.started.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn dialled(&self) -> MutexGuard<'_, HashMap<VmName, UnixStream>> {
+        self.dialled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -216,6 +226,10 @@ impl Driver for QemuDriver {
         qmp.hear_of_migration().await?;
         qmp.run("migrate-incoming", json!({ "uri": format!("file:{state}") })).await?;
         qmp.migrated("load", MIGRATION).await?;
+        // Before the guest runs, so that it never sees its port without a host, which takes it longer than to answer.
+        if let Ok(stream) = connect_below(&place.dir(), "agent.sock").await {
+            self.dialled().insert(site.name.clone(), stream);
+        }
         qmp.run("cont", json!({})).await?;
         place.hide();
         Ok(())
@@ -268,11 +282,16 @@ impl Driver for QemuDriver {
     }
 
     async fn dial(&self, site: &Site) -> Result<Box<dyn GuestStream>> {
-        Ok(Box::new(connect_below(&self.place(site).dir(), "agent.sock").await?))
+        let dialled = self.dialled().remove(&site.name);
+        match dialled {
+            Some(stream) => Ok(Box::new(stream)),
+            None => Ok(Box::new(connect_below(&self.place(site).dir(), "agent.sock").await?)),
+        }
     }
 
     async fn clean(&self, site: &Site) -> Result<()> {
         self.kept().remove(&site.name);
+        self.dialled().remove(&site.name);
         Ok(())
     }
 
