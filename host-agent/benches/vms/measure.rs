@@ -156,6 +156,7 @@ impl<H: Hand> Kit<H> {
         self.agent.create(self.clone_of(seed, "vm-2")).await.unwrap();
         let ours_vm = name("vm-2");
         let fresh = self.hand.restore(&vm.dir).await;
+        fresh.renew().await;
         let client = fresh.client.as_ref().unwrap();
         let exec = Exec::argv(["true"]);
         let (mut ours, mut hand) = (Vec::new(), Vec::new());

@@ -2,7 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use fuse_guest_protocol::client::{Client, Transport};
+use fuse_guest_protocol::{
+    client::{Client, Transport},
+    verb::{Freeze, Thaw},
+};
 use fuse_host_agent::agent::{HostAgent, NewVm};
 use serde_json::{Value, json};
 use tokio::{
@@ -126,6 +129,9 @@ impl Hand for ByHand {
     }
 
     async fn save(&self, vm: &HandVm, _: Kind) -> Vec<&'static str> {
+        // No program is to run in a clone before that is renewed.
+        let client = vm.client.as_ref().unwrap();
+        client.call(&Freeze { limit_ms: 600_000 }).await.unwrap();
         let mut qmp = Qmp::open(vm).await;
         qmp.run("stop", json!({})).await;
         qmp.run("migrate-set-parameters", json!({ "max-bandwidth": 1_u64 << 40 })).await;
@@ -133,6 +139,7 @@ impl Hand for ByHand {
         qmp.migrated().await;
         tokio::fs::copy(vm.dir.join("disk"), vm.dir.join("saved")).await.unwrap();
         qmp.run("cont", json!({})).await;
+        client.call(&Thaw {}).await.unwrap();
         vec![STATE, "saved"]
     }
 
