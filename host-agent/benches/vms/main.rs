@@ -80,7 +80,7 @@ async fn over_qemu(table: &mut Table, guest: &std::path::Path) {
         memory_mib: 128,
         upload: 8 * 1024 * 1024,
         differences: false,
-        times: Times { boots: 7, restores: 11, others: 7, execs: 70 },
+        times: Times { boots: 21, restores: 11, others: 7, execs: 70 },
     };
     let left = kit.run(table).await;
     measure::destroy(&kit.agent, left).await;

@@ -112,6 +112,7 @@ impl HostAgent {
             NetworkConfig::None | NetworkConfig::User => None,
         };
         let cgroups = if config.cgroups { Cgroups::of_host() } else { Cgroups::None };
+        let turns = turns::Turns::with(driver.accelerator());
         let inner = Arc::new(Inner {
             config,
             driver,
@@ -124,7 +125,7 @@ impl HostAgent {
             table: Mutex::default(),
             ports: Mutex::default(),
             pace: Pace::default(),
-            turns: turns::Turns::of_host(),
+            turns,
             data,
         });
         inner.take_over().await?;

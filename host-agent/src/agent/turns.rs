@@ -1,14 +1,16 @@
-//! Turns: of many VMs that are to go on at once, a few begin at a time.
+//! Turns: of many interpreted guests that are to go on at once, a few begin at a time.
 //!
-//! A guest that has to share a processor with dozens of others does little but take the ticks that it missed, so all of them
-//! together take longer than one after the other. A turn is over when the VM goes on, or after a while: one whose guest
-//! never answers keeps nobody waiting.
+//! A guest that has to share a processor with dozens of others does little but take the ticks that it missed. Where the
+//! processor runs them, that is nothing; where they are interpreted, all of them together take longer than one after the
+//! other. A turn is over when the VM goes on, or after a while: one whose guest never answers keeps nobody waiting.
 
 use std::time::Duration;
 
 use tokio::{sync::Semaphore, time::timeout};
 
-/// VMs that begin at a time, for each processor of this host: while one waits for its disk, the other one runs.
+use crate::driver::qemu::Accelerator;
+
+/// Interpreted guests that begin at a time, for each processor of this host: while one waits for its disk, the other runs.
 const FOR_EACH: usize = 2;
 /// How long a turn is at most.
 const LONGEST: Duration = Duration::from_secs(1);
@@ -21,10 +23,15 @@ pub(super) struct Turns {
 }
 
 impl Turns {
-    /// Turns for the processors that this process may use.
-    pub(super) fn of_host() -> Self {
+    /// Turns for guests that `accelerator` runs, on the processors that this process may use.
+    pub(super) fn with(accelerator: &str) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { free: Semaphore::new(processors.saturating_mul(FOR_EACH)), longest: LONGEST }
+        let free = if accelerator == Accelerator::Tcg.as_str() {
+            processors.saturating_mul(FOR_EACH)
+        } else {
+            Semaphore::MAX_PERMITS
+        };
+        Self { free: Semaphore::new(free), longest: LONGEST }
     }
 
     /// Does `work` when its turn has come. Dropping the future gives the turn, or the place in the queue, to the next.
@@ -64,6 +71,12 @@ mod tests {
 
     fn two(longest: Duration) -> Arc<Turns> {
         Arc::new(Turns { free: Semaphore::new(2), longest })
+    }
+
+    #[test]
+    fn interpreted_guests_alone_wait() {
+        assert!(Turns::with("tcg").free.available_permits() < 100_000);
+        assert_eq!(Turns::with("kvm").free.available_permits(), Semaphore::MAX_PERMITS);
     }
 
     #[tokio::test]
