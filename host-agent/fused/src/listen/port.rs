@@ -16,7 +16,7 @@ use tokio::{
 use crate::stream::FdStream;
 
 /// How often a port without a host is looked at.
-const SOON: Duration = Duration::from_millis(2);
+pub(super) const SOON: Duration = Duration::from_millis(2);
 
 /// A virtio-serial port.
 ///

@@ -21,11 +21,10 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::port::Port;
+use super::port::{Port, SOON};
 use crate::{agent::Agent, session, stream::FdStream, tokens::Trust};
 
-/// How often a port without a host is looked at: often after the host went, since a restore is short.
-const SOON: Duration = Duration::from_millis(2);
+/// How often a port is looked at whose host has been gone for [`A_WHILE`].
 const LATER: Duration = Duration::from_millis(50);
 const A_WHILE: Duration = Duration::from_secs(5);
 /// How long a host may be away and is the same one still: much longer than a machine that has hardly any processor takes

@@ -162,6 +162,8 @@ impl Driver for QemuDriver {
         group: &Group,
     ) -> Result<Process> {
         let fail = |why: String| Error::new(ErrorKind::Vmm, "start QEMU for", &site.name, why);
+        // Of the VMM before this one.
+        self.dialled().remove(&site.name);
         let place = self.place(site);
         let console = Console::new(site.console()).open()?;
         place.furnish(machine, &console)?;
@@ -226,7 +228,7 @@ impl Driver for QemuDriver {
         qmp.hear_of_migration().await?;
         qmp.run("migrate-incoming", json!({ "uri": format!("file:{state}") })).await?;
         qmp.migrated("load", MIGRATION).await?;
-        // Before the guest runs, so that it never sees its port without a host, which takes it longer than to answer.
+        // Before the guest runs, so that its kernel need not hear that one host has gone and another one has come.
         if let Ok(stream) = connect_below(&place.dir(), "agent.sock").await {
             self.dialled().insert(site.name.clone(), stream);
         }
