@@ -38,6 +38,9 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("what the daemon of {} said:\n{}", self.data.display(), self.log());
+        }
     }
 }
 

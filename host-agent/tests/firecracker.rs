@@ -3,9 +3,10 @@
 
 mod common;
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use common::{bare_guest, config, import_kernel, name, run, sh, skip, small, until};
+use fuse_guest_protocol::verb::{Exec, Upload};
 use fuse_host_agent::{
     DriverConfig, ErrorKind,
     agent::{HostAgent, Memory, NewSnapshot, NewVm},
@@ -13,6 +14,7 @@ use fuse_host_agent::{
     store::SnapshotKind,
     system::cgroup::Cgroups,
 };
+use tokio::io::AsyncWriteExt;
 
 fn driver() -> Result<DriverConfig, String> {
     let (program, _) = common::firecracker()?;
@@ -48,7 +50,7 @@ async fn a_vm_boots_runs_commands_and_goes() {
     assert_eq!(sh(&agent, "vm-1", "echo hello").await, "hello");
     assert_eq!(run(&agent, "vm-1", "false").await.result.exit_code, 1);
     assert_eq!(run(&agent, "vm-1", "nonsense").await.result.exit_code, 127);
-    let upload = fuse_guest_protocol::verb::Upload { path: "/notes".to_owned(), mode: 0o600, size: None };
+    let upload = Upload { path: "/notes".to_owned(), mode: 0o600, size: None };
     agent.upload(&name("vm-1"), &upload, &mut &b"kept in memory"[..]).await.unwrap();
     assert_eq!(sh(&agent, "vm-1", "cat /notes").await, "kept in memory");
     let console = agent.console(&name("vm-1"), 4096).await.unwrap();
@@ -59,6 +61,39 @@ async fn a_vm_boots_runs_commands_and_goes() {
     agent.destroy(&name("vm-1")).await.unwrap();
     assert!(agent.list(None, None).is_empty());
     assert_eq!(std::fs::read_dir(data.path().join("vms")).unwrap().count(), 0);
+}
+
+/// All are begun before any of them ends: their frames are mixed on the one connection.
+#[tokio::test(flavor = "multi_thread")]
+async fn files_are_written_at_once() {
+    let data = tempfile::tempdir().unwrap();
+    let Some(agent) = agent(data.path()).await else { return };
+    agent.create(small("vm-1")).await.unwrap();
+    let (mut ends, mut uploads) = (Vec::new(), tokio::task::JoinSet::new());
+    for number in 0..8 {
+        let (end, mut content) = tokio::io::duplex(64);
+        let agent = agent.clone();
+        uploads.spawn(async move {
+            let upload = Upload { path: format!("/file-{number}"), mode: 0o600, size: None };
+            agent.upload(&name("vm-1"), &upload, &mut content).await.unwrap();
+        });
+        ends.push(end);
+    }
+    for word in ["first", "second"] {
+        for (number, end) in ends.iter_mut().enumerate() {
+            end.write_all(format!("{word} {number} ").as_bytes()).await.unwrap();
+        }
+    }
+    drop(ends);
+    let all = tokio::time::timeout(Duration::from_secs(60), uploads.join_all());
+    all.await.expect("every one of them is answered");
+    for number in 0..8 {
+        assert_eq!(
+            sh(&agent, "vm-1", &format!("cat /file-{number}")).await,
+            format!("first {number} second {number}")
+        );
+    }
+    agent.destroy(&name("vm-1")).await.unwrap();
 }
 
 /// Whenever it is destroyed while it is made: its name is free, and no file and no control group stays.
@@ -81,7 +116,7 @@ async fn a_create_that_is_given_up_leaves_nothing() {
         let (maker, began) = (agent.clone(), std::time::Instant::now());
         let made = tokio::spawn(async move { maker.create(new).await });
         // From before it begins until it nearly runs.
-        while began.elapsed() < std::time::Duration::from_micros(round * 25) {
+        while began.elapsed() < Duration::from_micros(round * 25) {
             tokio::task::yield_now().await;
         }
         agent.destroy(&name("given-up")).await.unwrap();
@@ -223,10 +258,10 @@ async fn guests_and_vmms_that_die_are_seen_reported_and_cleaned() {
     agent.create(small("vm-2")).await.unwrap();
     agent.create(small("vm-3")).await.unwrap();
     // The guest takes its processor down.
-    let crash = fuse_guest_protocol::verb::Exec::argv(["crash"]);
+    let crash = Exec::argv(["crash"]);
     assert!(agent.exec(&name("vm-1"), &crash).await.is_err());
     // The guest turns itself off.
-    assert!(agent.exec(&name("vm-2"), &fuse_guest_protocol::verb::Exec::argv(["off"])).await.is_err());
+    assert!(agent.exec(&name("vm-2"), &Exec::argv(["off"])).await.is_err());
     // Somebody kills the VMM.
     let pid = agent.get(&name("vm-3")).unwrap().pid.unwrap();
     let pid = rustix::process::Pid::from_raw(pid).unwrap();

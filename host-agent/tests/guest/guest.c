@@ -229,7 +229,7 @@ static void send_bytes(const void *bytes, u32 count) {
 /* ---- frames ---- */
 
 enum { OPEN = 1, DATA = 2, END = 3, RESULT = 4, RESET = 7, PING = 8, PONG = 9 };
-enum { INVALID = 1, UNAUTHORIZED = 2, NOT_FOUND = 3, EXHAUSTED = 5, UNSUPPORTED = 6 };
+enum { INVALID = 1, UNAUTHORIZED = 2, NOT_FOUND = 3, EXHAUSTED = 5, UNSUPPORTED = 6, WAS_RESET = 9 };
 enum { HELLO = 1, HEALTH, INFO, EXEC, UPLOAD, START_WORKLOAD = 8, SET_TIME = 12, RENEW, SYNC, SHUTDOWN = 16, SET_TOKEN, NETWORK };
 
 struct frame { u8 kind, channel; u16 code; u32 stream, length, checksum; };
@@ -256,7 +256,8 @@ static void refuse(u32 stream, u16 code, const char *why) { send_frame(RESULT, 0
 #define FILES 16
 #define FILE_MOST 65536
 static struct { char path[256]; u32 size; u8 bytes[FILE_MOST]; } files[FILES];
-static struct { u32 stream, slot; } upload;
+/* The file that each of the streams that are open writes; 0 is no stream. Several may be: their frames come mixed. */
+static u32 uploads[FILES];
 static char token[520], vm_id[128] = "nobody";
 static u32 generation, counter, entropy_sum;
 
@@ -428,10 +429,17 @@ static void begin_upload(u32 stream, const char *json) {
     string_of(json, "path", path, sizeof path);
     int slot = path[0] == '/' ? file_at(path, 1) : -1;
     if (slot < 0) return refuse(stream, EXHAUSTED, "this guest has no room for another file");
+    if (uploads[slot]) return refuse(stream, EXHAUSTED, "this guest is writing that file");
     append(files[slot].path, path);
     files[slot].size = 0;
-    upload.stream = stream;
-    upload.slot = (u32)slot;
+    uploads[slot] = stream;
+}
+
+/* The file that a stream writes, or -1. */
+static int slot_of(u32 stream) {
+    for (int i = 0; stream && i < FILES; i++)
+        if (uploads[i] == stream) return i;
+    return -1;
 }
 
 static void renew(u32 stream, const char *json) {
@@ -461,14 +469,23 @@ static void open_stream(u16 verb, u32 stream, const char *json) {
 }
 
 static void data(u32 stream, const u8 *bytes, u32 count) {
-    if (stream != upload.stream) return;
-    u32 size = files[upload.slot].size;
+    int slot = slot_of(stream);
+    if (slot < 0) return;
+    u32 size = files[slot].size;
     if (size + count > FILE_MOST) {
-        upload.stream = 0;
+        uploads[slot] = 0;
         return refuse(stream, EXHAUSTED, "the file is too large for this guest");
     }
-    memcpy(files[upload.slot].bytes + size, bytes, count);
-    files[upload.slot].size = size + count;
+    memcpy(files[slot].bytes + size, bytes, count);
+    files[slot].size = size + count;
+}
+
+static void end_upload(u32 stream, int given_up) {
+    int slot = slot_of(stream);
+    if (slot < 0) return;
+    uploads[slot] = 0;
+    if (given_up) refuse(stream, WAS_RESET, "the host gave it up");
+    else answer(stream, "{}");
 }
 
 static void take_frame(struct frame *frame, u8 *payload) {
@@ -477,12 +494,8 @@ static void take_frame(struct frame *frame, u8 *payload) {
     switch (frame->kind) {
     case OPEN: open_stream(frame->code, frame->stream, (char *)payload); break;
     case DATA: data(frame->stream, payload, frame->length); break;
-    case END:
-        if (frame->stream == upload.stream) {
-            upload.stream = 0;
-            answer(frame->stream, "{}");
-        }
-        break;
+    case END: end_upload(frame->stream, 0); break;
+    case RESET: end_upload(frame->stream, 1); break;
     case PING: send_frame(PONG, 0, 0, 0, payload, frame->length); break;
     default: break;
     }
@@ -527,7 +540,8 @@ static void take_bytes(const u8 *bytes, u32 count) {
 static void connect(u32 peer) {
     connection.open = 1, connection.peer = peer, connection.forwarded = connection.told = 0;
     connection.synced = connection.token_seen = 0;
-    held_count = upload.stream = 0;
+    held_count = 0;
+    memset(uploads, 0, sizeof uploads);
     transmit(peer, OP_RESPONSE, 0, 0);
 }
 
