@@ -4,6 +4,7 @@
 mod common;
 
 use std::{
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
@@ -440,21 +441,164 @@ async fn a_difference_moves_with_what_it_builds_on() {
 }
 
 /// The agent is killed while a guest's programs stand still; the next one lets them go on.
-#[tokio::test(flavor = "multi_thread")]
-async fn programs_that_a_killed_agent_held_go_on_with_the_next() {
+/// A data directory with the image of a Linux guest for QEMU.
+async fn prepare_qemu(test: &str, data: &Path) -> bool {
     use fuse_host_agent::{Config, NetworkConfig, driver::qemu::Accelerator};
     let guest = match common::qemu() {
         Ok(guest) => guest,
-        Err(why) => return skip("programs of a killed agent", &why),
+        Err(why) => {
+            skip(test, &why);
+            return false;
+        }
     };
-    let data = tempfile::tempdir().unwrap();
     let driver = DriverConfig::Qemu { program: "qemu-system-x86_64".into(), accelerator: Accelerator::Auto };
-    let settings = Config { boot_seconds: 300, default_memory_mib: 128, ..config(data.path(), driver) };
+    let settings = Config { boot_seconds: 300, default_memory_mib: 128, ..config(data, driver) };
     let settings = Config { network: NetworkConfig::None, ..settings };
     let agent = HostAgent::open(settings.clone()).await.unwrap();
     common::import_linux(&agent, &guest);
-    drop(agent);
-    std::fs::write(data.path().join("agent.toml"), toml::to_string(&settings).unwrap()).unwrap();
+    std::fs::write(data.join("agent.toml"), toml::to_string(&settings).unwrap()).unwrap();
+    true
+}
+
+/// The directory in which the QEMU of the only VM works.
+fn place(data: &Path) -> PathBuf {
+    let own = data.join("vms/vm-1/qemu");
+    if own.exists() { own } else { data.join("vms/vm-1") }
+}
+
+/// Tells the QEMU of the only VM something, as an agent does.
+struct Monitor(std::io::BufReader<UnixStream>);
+
+impl Monitor {
+    fn of(data: &Path) -> Self {
+        let stream = UnixStream::connect(place(data).join("qmp.sock")).unwrap();
+        let mut monitor = Self(std::io::BufReader::new(stream));
+        monitor.run("qmp_capabilities", json!({}));
+        monitor
+    }
+
+    fn run(&mut self, command: &str, arguments: Value) -> Value {
+        use std::io::{BufRead, Write};
+        writeln!(self.0.get_mut(), "{}", json!({ "execute": command, "arguments": arguments })).unwrap();
+        loop {
+            let mut line = String::new();
+            assert_ne!(self.0.read_line(&mut line).unwrap(), 0, "it is gone");
+            let mut answer: Value = serde_json::from_str(&line).unwrap();
+            assert!(answer.get("error").is_none(), "{command}: {answer}");
+            if let Some(answer) = answer.get_mut("return") {
+                return answer.take();
+            }
+        }
+    }
+
+    fn status(&mut self) -> String {
+        self.run("query-status", json!({}))["status"].as_str().unwrap().to_owned()
+    }
+}
+
+/// Has a QEMU save its machine, as an agent does: to the end, or no further than to its beginning for as long as what is
+/// returned is kept.
+fn save_for_nobody(data: &Path, to_the_end: bool) -> Option<UnixStream> {
+    use std::os::unix::fs::PermissionsExt;
+    let sink = place(data).join("sink");
+    let _ = std::fs::remove_file(&sink);
+    let listener = std::os::unix::net::UnixListener::bind(&sink).unwrap();
+    std::fs::set_permissions(&sink, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let mut monitor = Monitor::of(data);
+    monitor.run("stop", json!({}));
+    monitor.run("migrate", json!({ "uri": "unix:sink" }));
+    let mut saved = listener.accept().unwrap().0;
+    if !to_the_end {
+        while monitor.run("query-migrate", json!({}))["status"] != "active" {}
+        return Some(saved);
+    }
+    std::io::copy(&mut saved, &mut std::io::sink()).unwrap();
+    None
+}
+
+/// What an agent was doing with a VM when it was killed: a machine that is saved for nobody stands still and would for ever,
+/// and one that was being set back is neither what it was nor what it should be.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_agent_had_under_way_ends_or_begins_anew() {
+    let data = tempfile::tempdir().unwrap();
+    if !prepare_qemu("what a killed agent had under way", data.path()).await {
+        return;
+    }
+    let daemon = Daemon::start(data.path(), TOKEN).await;
+    daemon.post("/v1/vm", json!({ "name": "vm-1" })).await;
+    let note = async |daemon: &Daemon, word: &str| {
+        let line = format!("echo {word} > /run/note; echo {word} > /root/note; sync");
+        daemon.exec("vm-1", &["sh", "-c", &line]).await;
+    };
+    let notes = ["sh", "-c", "echo $(cat /run/note /root/note)"];
+    note(&daemon, "saved").await;
+    let snapshot = daemon.post("/v1/vm/vm-1/snapshot", json!({ "live": true })).await;
+    let id = snapshot["snapshot_id"].as_str().unwrap().to_owned();
+
+    let mut data_dir = daemon.kill();
+    for to_the_end in [false, true] {
+        let saving = save_for_nobody(&data_dir, to_the_end);
+        let daemon = Daemon::start(&data_dir, TOKEN).await;
+        note(&daemon, "later").await;
+        if let Some(mut saving) = saving {
+            std::io::copy(&mut saving, &mut std::io::sink()).unwrap();
+        }
+        assert_eq!(Monitor::of(&data_dir).status(), "running");
+        data_dir = daemon.kill();
+    }
+
+    // Killed soon after a restore has begun.
+    let daemon = Daemon::start(&data_dir, TOKEN).await;
+    let record = data_dir.join("vms/vm-1/vm.json");
+    let read = || -> Value { serde_json::from_slice(&std::fs::read(&record).unwrap()).unwrap() };
+    tokio::select! {
+        answer = daemon.request("POST", "/v1/vm/vm-1/restore", Some(json!({ "snapshot_id": id }))) => {
+            panic!("it was too fast: {answer:?}")
+        }
+        () = async { while read()["restoring"] != id { tokio::task::yield_now().await } } => {}
+    }
+    daemon.kill();
+    let daemon = Daemon::start(&data_dir, TOKEN).await;
+    assert_eq!(daemon.exec("vm-1", &notes).await, "saved saved");
+    assert_eq!((&read()["state"], &read()["restoring"]), (&json!("running"), &Value::Null));
+
+    // Killed when the machine was gone and its disk put aside; and then the snapshot goes too.
+    let mut data_dir = daemon.kill();
+    for (snapshot, expected) in [(true, "saved saved"), (false, "later")] {
+        let daemon = Daemon::start(&data_dir, TOKEN).await;
+        note(&daemon, "later").await;
+        daemon.kill();
+        let mut changed = read();
+        let pid = i32::try_from(changed["process"]["pid"].as_i64().unwrap()).unwrap();
+        rustix::process::kill_process(
+            rustix::process::Pid::from_raw(pid).unwrap(),
+            rustix::process::Signal::KILL,
+        )
+        .unwrap();
+        (changed["state"], changed["restoring"]) = (json!("restoring"), json!(id));
+        std::fs::write(&record, changed.to_string()).unwrap();
+        let disk = data_dir.join("vms/vm-1/disk");
+        std::fs::rename(&disk, disk.with_extension("before")).unwrap();
+        std::fs::write(&disk, "half of a disk").unwrap();
+        if !snapshot {
+            std::fs::remove_dir_all(data_dir.join("snapshots").join(&id)).unwrap();
+        }
+        let daemon = Daemon::start(&data_dir, TOKEN).await;
+        common::until("it runs", || read()["state"] == "running").await;
+        assert_eq!(daemon.exec("vm-1", &notes).await, expected);
+        data_dir = daemon.kill();
+        assert!(!disk.with_extension("before").exists());
+    }
+    let daemon = Daemon::start(&data_dir, TOKEN).await;
+    daemon.request("DELETE", "/v1/vm/vm-1", None).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn programs_that_a_killed_agent_held_go_on_with_the_next() {
+    let data = tempfile::tempdir().unwrap();
+    if !prepare_qemu("programs of a killed agent", data.path()).await {
+        return;
+    }
     let daemon = Daemon::start(data.path(), TOKEN).await;
     daemon.post("/v1/vm", json!({ "name": "vm-1" })).await;
     daemon

@@ -301,6 +301,72 @@ async fn an_agent_that_comes_back_takes_over_what_runs() {
     agent.destroy(&name("vm-1")).await.unwrap();
 }
 
+/// Tells a Firecracker something, as an agent does.
+fn tell(data: &Path, vm: &str, method: &str, path: &str, body: &str) {
+    use std::io::{Read, Write};
+    let mut stream =
+        std::os::unix::net::UnixStream::connect(data.join("vms").join(vm).join("api.sock")).unwrap();
+    let length = body.len();
+    write!(stream, "{method} {path} HTTP/1.1\r\nhost: vm\r\ncontent-length: {length}\r\n\r\n{body}").unwrap();
+    let mut answer = [0; 512];
+    let count = stream.read(&mut answer).unwrap();
+    let answer = String::from_utf8_lossy(&answer[..count]);
+    assert!(answer.starts_with("HTTP/1.1 204"), "{path}: {answer}");
+}
+
+/// Firecracker notes what is written since it last saved memory. What an agent had it save that then died is in no snapshot.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_builds_on_a_difference_that_nobody_kept() {
+    let data = tempfile::tempdir().unwrap();
+    let Some(first) = agent(data.path()).await else { return };
+    first.create(small("vm-1")).await.unwrap();
+    first.snapshot(&name("vm-1"), live(Memory::Diff)).await.unwrap();
+    let upload = Upload { path: "/notes".to_owned(), mode: 0o600, size: None };
+    // Some pages of it have nothing else on them, which the guest writes again and again.
+    let content = "written before; ".repeat(2000);
+    first.upload(&name("vm-1"), &upload, &mut content.as_bytes()).await.unwrap();
+    drop(first);
+    // It dies after this.
+    tell(data.path(), "vm-1", "PATCH", "/vm", r#"{"state":"Paused"}"#);
+    let lost = r#"{"snapshot_type":"Diff","snapshot_path":"save.vmstate","mem_file_path":"save.memory"}"#;
+    tell(data.path(), "vm-1", "PUT", "/snapshot/create", lost);
+    let agent = agent(data.path()).await.unwrap();
+    assert!(sh(&agent, "vm-1", "cat /notes").await == content.trim(), "it was let go on");
+    assert!(!data.path().join("vms/vm-1/save.memory").exists(), "what was saved takes no room");
+    let next = agent.snapshot(&name("vm-1"), live(Memory::Diff)).await.unwrap();
+    agent.create(NewVm { seed: Some(next.id.clone()), ..small("vm-2") }).await.unwrap();
+    assert!(sh(&agent, "vm-2", "cat /notes").await == content.trim(), "its clone has it");
+    for vm in agent.list(None, None) {
+        agent.destroy(&vm.name).await.unwrap();
+    }
+}
+
+/// A VMM does not answer while it saves a large memory, and may have begun to for an agent that is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vmm_that_is_busy_is_taken_over_when_it_answers() {
+    use rustix::process::{Pid, Signal, kill_process};
+    let data = tempfile::tempdir().unwrap();
+    let Some(first) = agent(data.path()).await else { return };
+    let mut pids = Vec::new();
+    for vm in ["vm-1", "vm-2"] {
+        let pid = first.create(small(vm)).await.unwrap().pid.unwrap();
+        pids.push(Pid::from_raw(pid).unwrap());
+    }
+    sh(&first, "vm-1", "count").await;
+    drop(first);
+    for pid in &pids {
+        kill_process(*pid, Signal::STOP).unwrap();
+    }
+    let agent = agent(data.path()).await.unwrap();
+    assert_eq!(agent.figures().adopted, 0);
+    agent.destroy(&name("vm-2")).await.unwrap();
+    assert!(agent.get(&name("vm-2")).is_err(), "it does not have to answer for that");
+    kill_process(pids[0], Signal::CONT).unwrap();
+    until("it is taken over", || agent.figures().adopted == 1).await;
+    assert_eq!(sh(&agent, "vm-1", "count").await, "2");
+    agent.destroy(&name("vm-1")).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn jailed_vms_live_the_same_life() {
     if !rustix::process::geteuid().is_root() {

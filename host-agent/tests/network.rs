@@ -388,7 +388,7 @@ async fn a_loaded_firecracker_opens_the_tap_that_it_is_told() {
     let second = driver.spawn(&clone, &of_clone, Purpose::Load, &Group::default()).await.unwrap();
     driver.ready(&clone, &second).await.unwrap();
     driver.load(&clone, &of_clone, &Saved { dir: saved.dir.clone(), memory: None }).await.unwrap();
-    assert_eq!(driver.activity(&clone).await.unwrap(), Activity::Running);
+    assert_eq!(driver.settle(&clone).await.unwrap(), Activity::Running);
     let nic = machine_of(&clone.dir)["network-interfaces"][0].clone();
     assert_eq!(nic["host_dev_name"], "tap7", "{nic}");
     assert!(has_carrier("b", "tap7") && !has_carrier("b", "tap0"), "it opened this one and no other");

@@ -11,8 +11,9 @@ use crate::{
     system::{blocking, processes_below},
 };
 
-/// How long a VMM that is alive may take to answer.
-const ANSWER: Duration = Duration::from_secs(30);
+/// How long the agent's start waits for VMs that are busy: with what they were saving, or with a restore that goes on. The
+/// others are taken over while the agent serves.
+const START: Duration = Duration::from_secs(10);
 
 impl Inner {
     pub(super) async fn take_over(self: &Arc<Self>) -> Result<()> {
@@ -43,14 +44,22 @@ impl Inner {
         let mut looks = tokio::task::JoinSet::new();
         for vm in vms {
             let inner = Arc::clone(self);
-            looks.spawn(async move { inner.take_over_one(&vm).await });
+            looks.spawn(async move {
+                if let Err(error) = inner.take_over_one(&vm).await {
+                    tracing::error!(vm = %vm.name(), %error, "a VM cannot be taken over or removed yet");
+                }
+            });
         }
-        while let Some(look) = looks.join_next().await {
-            match look {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::error!(%error, "a VM cannot be taken over or removed yet"),
-                Err(error) => tracing::error!(%error, "a look at a VM broke off"),
+        let all = async {
+            while let Some(look) = looks.join_next().await {
+                if let Err(error) = look {
+                    tracing::error!(%error, "a look at a VM broke off");
+                }
             }
+        };
+        if tokio::time::timeout(START, all).await.is_err() {
+            tracing::warn!(vms = looks.len(), "still taking over VMs that are busy");
+            looks.detach_all();
         }
         self.remove_old_groups()
     }
@@ -84,34 +93,39 @@ impl Inner {
                 self.pace.swept();
                 return self.unmake(vm).await;
             }
-            VmState::Running | VmState::Paused | VmState::Restoring => {}
+            VmState::Restoring => return self.restore_again(vm).await,
+            VmState::Running | VmState::Paused => {}
         }
         if !process.is_some_and(|process| process.is_alive()) {
             return self.bury(vm, "its VMM ended while the agent was away").await;
         }
-        let activity = tokio::time::timeout(ANSWER, self.driver.activity(&vm.site)).await;
-        let next = match activity {
-            Ok(Ok(Activity::Running)) => VmState::Running,
-            // A snapshot was under way; nobody is left to let it go on.
-            Ok(Ok(Activity::Paused)) if state == VmState::Running => {
-                self.driver.resume(&vm.site).await?;
-                VmState::Running
-            }
-            Ok(Ok(Activity::Paused)) if state == VmState::Paused => VmState::Paused,
-            Ok(Ok(_)) => return self.bury(vm, "a crash of the agent ended its restore").await,
-            Ok(Err(error)) => return self.bury(vm, &format!("its VMM does not answer: {error}")).await,
-            Err(_) => {
-                let why = format!("its VMM did not answer within {} s", ANSWER.as_secs());
-                return self.bury(vm, &why).await;
-            }
+        let activity = tokio::select! {
+            biased;
+            // Whoever removes it waits for this to be over.
+            () = vm.doomed() => return Ok(()),
+            activity = self.driver.settle(&vm.site) => activity,
         };
+        // A snapshot that nobody kept may have been saved: what was written until then, the VMM counts no more.
+        if vm.record().memory_base.is_some() {
+            self.keep(vm, |record| record.memory_base = None).await?;
+        }
+        match (activity, state) {
+            (Ok(Activity::Running), VmState::Running) => {}
+            // A resume was under way.
+            (Ok(Activity::Running), _) => self.keep(vm, |record| record.state = VmState::Running).await?,
+            // A snapshot was under way; nobody is left to let it go on.
+            (Ok(Activity::Paused), VmState::Running) => self.let_go_on(vm).await?,
+            (Ok(Activity::Paused), _) => {}
+            (Ok(Activity::Other), _) => return self.bury(vm, "its VMM has no machine that could run").await,
+            (Err(error), _) => return self.bury(vm, &format!("its VMM does not answer: {error}")).await,
+        }
         self.pace.adopted();
         tracing::info!(vm = %vm.name(), "took over a VM");
-        if next == VmState::Running && self.holds(vm) {
+        if vm.record().state == VmState::Running && self.holds(vm) {
             tracing::info!(vm = %vm.name(), "letting its programs go on, which a crash left standing still");
             self.release_programs(vm).await;
         }
-        if next == state { Ok(()) } else { self.keep(vm, |record| record.state = next).await }
+        Ok(())
     }
 
     fn remove_old_groups(&self) -> Result<()> {

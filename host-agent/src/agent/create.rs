@@ -201,6 +201,7 @@ impl Inner {
             created_at: Timestamp::from(std::time::SystemTime::now()),
             origin: new.seed.clone(),
             memory_base: None,
+            restoring: None,
         };
         let site = Site { name: new.name.clone(), dir: self.vms.dir(&new.name) };
         let vm = Arc::new(Vm::new(site, record));

@@ -264,7 +264,8 @@ impl HostAgent {
 impl Inner {
     /// The agent of a guest that should run.
     pub(super) async fn reach(&self, vm: &Vm) -> Result<Client> {
-        if vm.record().state == VmState::Paused {
+        let state = vm.record().state;
+        if matches!(state, VmState::Paused | VmState::Restoring) {
             return Err(super::snapshot::not_now(vm, "reach the agent of"));
         }
         vm.link.client(&*self.driver, &vm.site, REACH).await

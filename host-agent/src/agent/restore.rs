@@ -34,9 +34,7 @@ impl HostAgent {
 
 impl Inner {
     async fn restore(self: &Arc<Self>, vm: &Arc<Vm>, id: &SnapshotName) -> Result<()> {
-        let (inner, to_check) = (Arc::clone(self), id.clone());
-        let chain = blocking("check a snapshot", move || inner.snapshots.verify(&to_check)).await?;
-        let Some(seed) = chain.last().cloned() else { return Ok(()) };
+        let seed = self.checked(id).await?;
         if seed.vm != *vm.name() {
             let why = format!("snapshot {id} is of {}; make a new VM from it instead", seed.vm);
             return Err(Error::invalid("restore", vm.name(), why));
@@ -48,7 +46,9 @@ impl Inner {
         if !matches!(state, VmState::Running | VmState::Paused) {
             return Err(not_now(vm, "restore"));
         }
-        self.keep(vm, |record| record.state = VmState::Restoring).await?;
+        let _ = fs::remove_file(vm.site.file(BEFORE));
+        let restoring = Some(id.clone());
+        self.keep(vm, |record| (record.state, record.restoring) = (VmState::Restoring, restoring)).await?;
         let result = tokio::select! {
             biased;
             () = vm.doomed() => {
@@ -56,6 +56,42 @@ impl Inner {
             }
             result = self.set_back(vm, &seed) => result,
         };
+        self.conclude(vm, result).await
+    }
+
+    /// Begins a restore anew that a crash of the agent ended.
+    pub(super) async fn restore_again(self: &Arc<Self>, vm: &Arc<Vm>) -> Result<()> {
+        let id = vm.record().restoring.clone();
+        let again = async {
+            let id = id.ok_or_else(|| {
+                let why = "a crash ended its restore, and its record does not say of which snapshot";
+                Error::new(ErrorKind::Corrupt, "restore", vm.name(), why)
+            })?;
+            tracing::info!(vm = %vm.name(), snapshot = %id, "beginning a restore anew that a crash ended");
+            self.set_back(vm, &self.checked(&id).await?).await
+        };
+        let result = tokio::select! {
+            biased;
+            // Whoever removes it waits for this to be over.
+            () = vm.doomed() => return Ok(()),
+            result = again => result,
+        };
+        self.conclude(vm, result).await?;
+        self.pace.adopted();
+        Ok(())
+    }
+
+    /// A snapshot, with all that it builds on checked.
+    async fn checked(self: &Arc<Self>, id: &SnapshotName) -> Result<Arc<SnapshotRecord>> {
+        let (inner, id) = (Arc::clone(self), id.clone());
+        let chain = blocking("check a snapshot", move || inner.snapshots.verify(&id)).await?;
+        // The last one is the one that was asked for.
+        let last = chain.last().cloned();
+        last.ok_or_else(|| Error::new(ErrorKind::Corrupt, "check", "a snapshot", "it is of nothing"))
+    }
+
+    /// After a restore: the VM runs, as it should or as it was.
+    async fn conclude(self: &Arc<Self>, vm: &Arc<Vm>, result: Result<()>) -> Result<()> {
         let result = match result {
             Ok(()) => Ok(()),
             Err(error) => {
@@ -73,7 +109,7 @@ impl Inner {
             }
         };
         let _ = fs::remove_file(vm.site.file(BEFORE));
-        self.keep(vm, |record| record.state = VmState::Running).await?;
+        self.keep(vm, |record| (record.state, record.restoring) = (VmState::Running, None)).await?;
         result
     }
 
@@ -81,7 +117,8 @@ impl Inner {
         vm.link.close();
         self.end_process(vm).await?;
         let (disk, before) = (vm.site.file(DISK), vm.site.file(BEFORE));
-        if disk.exists() {
+        // It is there already when this begins anew.
+        if disk.exists() && !before.exists() {
             fs::rename(&disk, &before).map_err(|error| Error::system("put aside", disk.display(), error))?;
         }
         let (inner, site, origin) = (Arc::clone(self), vm.site.clone(), Arc::clone(seed));

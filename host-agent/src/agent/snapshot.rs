@@ -174,7 +174,7 @@ impl Inner {
             // A vsock is reset when its machine is saved: the guest has forgotten the connection.
             vm.link.close();
         }
-        if held.is_some() && state == VmState::Running {
+        if held.is_some() && vm.record().state == VmState::Running {
             self.release_programs(vm).await;
         }
         let parent = match written {
@@ -226,9 +226,17 @@ impl Inner {
         let base = vm.record().memory_base.clone();
         let written = self.write(vm, staged, memory, base).await;
         if state == VmState::Running {
-            self.driver.resume(&vm.site).await?;
+            self.let_go_on(vm).await?;
         }
         written
+    }
+
+    /// Lets a VM go on that stands still for a while only. One that does not is paused, and on record as that.
+    pub(super) async fn let_go_on(self: &Arc<Self>, vm: &Arc<Vm>) -> Result<()> {
+        let Err(error) = self.driver.resume(&vm.site).await else { return Ok(()) };
+        self.keep(vm, |record| record.state = VmState::Paused).await?;
+        let why = format!("{}; it is paused now, and can be resumed or destroyed", error.why);
+        Err(Error { why, ..error })
     }
 
     /// Writes what a VM that stands still is. Gives the snapshot that its memory builds on.

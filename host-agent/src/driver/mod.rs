@@ -149,11 +149,12 @@ pub trait Driver: Debug + Send + Sync + 'static {
     /// VMM; unsupported.
     async fn power_button(&self, site: &Site) -> Result<()>;
 
-    /// Asks the VMM what its machine does: whether it still answers.
+    /// Has the VMM end what a host agent that is gone had it save, and says what its machine does then. It may take as long
+    /// as saving does.
     ///
     /// # Errors
-    /// VMM.
-    async fn activity(&self, site: &Site) -> Result<Activity>;
+    /// VMM: it does not answer.
+    async fn settle(&self, site: &Site) -> Result<Activity>;
 
     /// Publishes `guest` at `host` on the loopback of this machine, for [`Nic::User`].
     ///

@@ -30,7 +30,7 @@ pub enum VmState {
     Running,
     /// Its processors stand still.
     Paused,
-    /// It is being set back to a snapshot. After a restart of the agent it is removed when its VMM is gone.
+    /// It is being set back to a snapshot. After a restart of the agent that begins anew.
     Restoring,
     /// It is being removed. After a restart of the agent that goes on.
     Destroying,
@@ -84,6 +84,9 @@ pub struct VmRecord {
     /// The live snapshot that its memory differs from only by what it wrote since: what a difference builds on.
     #[serde(default)]
     pub memory_base: Option<SnapshotName>,
+    /// The snapshot that it is being set back to.
+    #[serde(default)]
+    pub restoring: Option<SnapshotName>,
 }
 
 /// Why a VM is gone.
@@ -246,6 +249,7 @@ mod tests {
             created_at: Timestamp::default(),
             origin: None,
             memory_base: None,
+            restoring: None,
         }
     }
 

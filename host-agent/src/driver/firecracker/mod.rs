@@ -36,6 +36,8 @@ pub use jail::Jailer;
 pub(crate) const STATE: &str = "vmstate";
 /// The file of a snapshot that holds memory.
 pub(crate) const MEMORY: &str = "memory";
+/// What it is told to write when it saves a machine.
+const SAVED: (&str, &str) = ("save.vmstate", "save.memory");
 /// How long a Firecracker may take until its API answers.
 const API_UP: Duration = Duration::from_secs(10);
 /// How long an ordinary request may take.
@@ -221,6 +223,13 @@ impl FirecrackerDriver {
     }
 }
 
+/// Nobody wants what it has written.
+fn discard(root: &Path) {
+    for file in [SAVED.0, SAVED.1] {
+        let _ = fs::remove_file(root.join(file));
+    }
+}
+
 fn limiter(limit: RateLimit) -> Option<Value> {
     let bucket = |size: u64| (size > 0).then(|| json!({ "size": size, "refill_time": 1000 }));
     let mut limiter = Map::new();
@@ -403,16 +412,15 @@ impl Driver for FirecrackerDriver {
 
     async fn save(&self, site: &Site, into: &Path, what: Save) -> Result<Vec<String>> {
         let root = self.root(site);
-        let (state, memory) = ("save.vmstate", "save.memory");
-        for old in [state, memory] {
-            let _ = fs::remove_file(root.join(old));
-        }
+        let (state, memory) = SAVED;
+        discard(&root);
         let kind = match what {
             Save::Full => "Full",
             Save::Diff => "Diff",
         };
         let body = json!({ "snapshot_type": kind, "snapshot_path": state, "mem_file_path": memory });
-        self.ask(site, (Method::PUT, "/snapshot/create", Some(body)), SNAPSHOT).await?;
+        let saved = self.ask(site, (Method::PUT, "/snapshot/create", Some(body)), SNAPSHOT).await;
+        saved.inspect_err(|_| discard(&root))?;
         for (from, to) in [(state, STATE), (memory, MEMORY)] {
             let (from, to) = (root.join(from), into.join(to));
             let take = || -> std::io::Result<()> {
@@ -434,8 +442,10 @@ impl Driver for FirecrackerDriver {
         self.put(site, "/actions", json!({ "action_type": "SendCtrlAltDel" })).await
     }
 
-    async fn activity(&self, site: &Site) -> Result<Activity> {
-        let answer = self.ask(site, (Method::GET, "/", None), ORDINARY).await?;
+    async fn settle(&self, site: &Site) -> Result<Activity> {
+        // It answers when what it is saving is saved.
+        let answer = self.ask(site, (Method::GET, "/", None), SNAPSHOT).await?;
+        discard(&self.root(site));
         Ok(match answer.get("state").and_then(Value::as_str) {
             Some("Running") => Activity::Running,
             Some("Paused") => Activity::Paused,

@@ -256,7 +256,12 @@ impl Driver for QemuDriver {
         let place = self.place(site);
         qmp.hear_of_migration().await?;
         qmp.run("migrate", json!({ "uri": format!("file:{}", place.target()) })).await?;
-        qmp.migrated("save", MIGRATION).await?;
+        let saved = qmp.migrated("save", MIGRATION).await;
+        let left = qmp.leave_migration().await;
+        if let Err(error) = saved.and(left) {
+            place.discard();
+            return Err(error);
+        }
         place.take(&into.join(STATE))?;
         Ok(vec![STATE.to_owned()])
     }
@@ -265,8 +270,11 @@ impl Driver for QemuDriver {
         self.ask(site, "system_powerdown", json!({})).await.map(drop)
     }
 
-    async fn activity(&self, site: &Site) -> Result<Activity> {
-        let answer = self.ask(site, "query-status", json!({})).await?;
+    async fn settle(&self, site: &Site) -> Result<Activity> {
+        let mut qmp = self.qmp(site).await?;
+        qmp.leave_migration().await?;
+        self.place(site).discard();
+        let answer = qmp.run("query-status", json!({})).await?;
         Ok(match answer.get("status").and_then(Value::as_str) {
             Some("running") => Activity::Running,
             Some("paused" | "postmigrate") => Activity::Paused,

@@ -136,8 +136,13 @@ impl<'a> Place<'a> {
 
     /// What it is told to write when it saves a machine.
     pub(super) fn target(&self) -> &'static str {
-        let _ = fs::remove_file(self.dir().join(TARGET));
+        self.discard();
         TARGET
+    }
+
+    /// Nobody wants what it has written.
+    pub(super) fn discard(&self) {
+        let _ = fs::remove_file(self.dir().join(TARGET));
     }
 
     /// Takes what it has written.

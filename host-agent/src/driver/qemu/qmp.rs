@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::UnixStream,
-    time::{Instant, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use crate::{Error, ErrorKind, Result, system::connect_below};
@@ -96,6 +96,34 @@ impl Qmp {
         }
     }
 
+    /// Ends a migration out that is still under way, and waits until the machine has left it. That is later than its end:
+    /// until then the machine cannot go on.
+    pub(super) async fn leave_migration(&mut self) -> Result<()> {
+        let (doing, began) = ("leave a migration", Instant::now());
+        let mut cancelled = false;
+        loop {
+            let status = self.run("query-status", json!({})).await?;
+            let migration = self.run("query-migrate", json!({})).await?;
+            let status = status.get("status").and_then(Value::as_str);
+            let under_way = !matches!(
+                migration.get("status").and_then(Value::as_str),
+                None | Some("none" | "completed" | "failed" | "cancelled")
+            );
+            // One in is not ours to end: the machine is of no use without it.
+            if status == Some("inmigrate") || !(under_way || status == Some("finish-migrate")) {
+                return Ok(());
+            }
+            if under_way && !cancelled {
+                self.run("migrate_cancel", json!({})).await?;
+                cancelled = true;
+            }
+            if began.elapsed() > LONGEST {
+                return Err(self.error(doing, format!("it took longer than {} s", LONGEST.as_secs())));
+            }
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+
     async fn within(&mut self, doing: &'static str, limit: Duration) -> Result<Value> {
         match timeout(limit, self.next(doing)).await {
             Err(_) => Err(self.error(doing, format!("no answer within {} s", limit.as_secs()))),
@@ -119,29 +147,41 @@ impl Qmp {
 
 #[cfg(test)]
 mod tests {
-    use tokio::net::UnixListener;
+    use tokio::{net::UnixListener, task::JoinHandle};
 
     use super::*;
+
+    /// A monitor that greets and then says this to one line after another. What it was told, when it has said it all.
+    fn monitor(dir: &Path, said: &'static [&'static str]) -> JoinHandle<String> {
+        let listener = UnixListener::bind(dir.join("q")).unwrap();
+        tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let (mut lines, mut told) = (BufReader::new(stream), String::new());
+            lines.get_mut().write_all(b"{\"QMP\":{}}\n").await.unwrap();
+            for answer in ["{\"return\":{}}\n"].iter().chain(said) {
+                lines.read_line(&mut told).await.unwrap();
+                for part in answer.split(PAUSE) {
+                    lines.get_mut().write_all(part.as_bytes()).await.unwrap();
+                    sleep(SILENCE / 4).await;
+                }
+            }
+            told
+        })
+    }
+
+    /// In what a monitor says: a silence.
+    const PAUSE: &str = "…";
 
     #[tokio::test]
     async fn answers_are_told_from_events_and_errors() {
         let dir = tempfile::tempdir().unwrap();
-        let listener = UnixListener::bind(dir.path().join("q")).unwrap();
-        let server = tokio::spawn(async move {
-            let (stream, _) = listener.accept().await.unwrap();
-            let mut lines = BufReader::new(stream);
-            let mut line = String::new();
-            lines.get_mut().write_all(b"{\"QMP\":{}}\n").await.unwrap();
-            for answer in [
-                "{\"return\":{}}\n",
+        let server = monitor(
+            dir.path(),
+            &[
                 "{\"event\":\"STOP\"}\n{\"return\":{\"status\":\"paused\"}}\n",
                 "{\"error\":{\"class\":\"GenericError\",\"desc\":\"no such thing\"}}\n",
-            ] {
-                lines.read_line(&mut line).await.unwrap();
-                lines.get_mut().write_all(answer.as_bytes()).await.unwrap();
-            }
-            line
-        });
+            ],
+        );
         let mut qmp = Qmp::connect(dir.path(), "q", "vm-1").await.unwrap();
         let status = qmp.run("query-status", json!({})).await.unwrap();
         assert_eq!(status, json!({ "status": "paused" }));
@@ -152,35 +192,41 @@ mod tests {
         assert!(qmp.run("query-status", json!({})).await.is_err(), "a closed monitor is an error");
     }
 
-    /// Asked once before and once after, and not while it is under way and says so.
+    /// Asked once before and once after, and not while it is under way and says so, in two parts.
     #[tokio::test]
     async fn the_end_of_a_migration_is_heard() {
         let dir = tempfile::tempdir().unwrap();
-        let listener = UnixListener::bind(dir.path().join("q")).unwrap();
-        let server = tokio::spawn(async move {
-            let (stream, _) = listener.accept().await.unwrap();
-            let mut lines = BufReader::new(stream);
-            let mut line = String::new();
-            lines.get_mut().write_all(b"{\"QMP\":{}}\n").await.unwrap();
-            for answer in [
-                "{\"return\":{}}\n",
-                "{\"return\":{\"status\":\"active\"}}\n{\"event\":\"MIGRATION\",\"data\":{\"status\":\"dev",
+        let server = monitor(
+            dir.path(),
+            &[
+                "{\"return\":{\"status\":\"active\"}}\n{\"event\":\"MIGRATION\",\"data\":{\"status\":\"dev…ice\"}}\n\
+                 {\"event\":\"MIGRATION\",\"data\":{\"status\":\"failed\"}}\n",
                 "{\"return\":{\"status\":\"failed\",\"error-desc\":\"no room\"}}\n",
-            ] {
-                lines.read_line(&mut line).await.unwrap();
-                lines.get_mut().write_all(answer.as_bytes()).await.unwrap();
-                if answer.ends_with("dev") {
-                    // In two parts, with a silence between them after which the monitor is asked again.
-                    tokio::time::sleep(SILENCE / 4).await;
-                    let rest = b"ice\"}}\n{\"event\":\"MIGRATION\",\"data\":{\"status\":\"failed\"}}\n";
-                    lines.get_mut().write_all(rest).await.unwrap();
-                }
-            }
-            line
-        });
+            ],
+        );
         let mut qmp = Qmp::connect(dir.path(), "q", "vm-1").await.unwrap();
         let error = qmp.migrated("load", Duration::from_secs(20)).await.unwrap_err();
         assert!(error.to_string().contains("no room"), "{error}");
         assert_eq!(server.await.unwrap().matches("query-migrate").count(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_machine_is_waited_for_until_it_has_left_its_migration() {
+        let dir = tempfile::tempdir().unwrap();
+        const COMPLETED: &str = "{\"return\":{\"status\":\"completed\"}}\n";
+        let server = monitor(
+            dir.path(),
+            &[
+                "{\"return\":{\"status\":\"finish-migrate\"}}\n",
+                COMPLETED,
+                "{\"return\":{\"status\":\"postmigrate\"}}\n",
+                COMPLETED,
+            ],
+        );
+        let mut qmp = Qmp::connect(dir.path(), "q", "vm-1").await.unwrap();
+        qmp.leave_migration().await.unwrap();
+        let told = server.await.unwrap();
+        assert_eq!(told.matches("query-status").count(), 2, "{told}");
+        assert!(!told.contains("cancel"), "it had ended: {told}");
     }
 }
