@@ -57,7 +57,7 @@ async fn over_firecracker(table: &mut Table, program: std::path::PathBuf) {
         memory_mib: 64,
         upload: 48 * 1024,
         differences: true,
-        times: Times { boots: 21, restores: 101, others: 11, execs: 110 },
+        times: Times { boots: 20, restores: 100, others: 12, execs: 110 },
     };
     let left = kit.run(table).await;
     drop((kit, agent));
@@ -80,7 +80,7 @@ async fn over_qemu(table: &mut Table, guest: &std::path::Path) {
         memory_mib: 128,
         upload: 8 * 1024 * 1024,
         differences: false,
-        times: Times { boots: 21, restores: 11, others: 7, execs: 70 },
+        times: Times { boots: 20, restores: 12, others: 8, execs: 70 },
     };
     let left = kit.run(table).await;
     measure::destroy(&kit.agent, left).await;

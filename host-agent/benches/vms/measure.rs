@@ -1,4 +1,6 @@
-//! What is measured, the same for every VMM: ours and by hand in turns, so that both see the same machine.
+//! What is measured, the same for every VMM: ours and by hand in turns, so that both see the same machine, and each of
+//! them first as often as the other: what one leaves behind (memory that goes back to the hypervisor of this host, dirty
+//! pages of its disk) the next one pays for.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +18,7 @@ use crate::{
 };
 
 /// How many VMs are made at once, and how often.
-const FORKS: [(usize, usize); 2] = [(10, 5), (50, 3)];
+const FORKS: [(usize, usize); 2] = [(10, 6), (50, 4)];
 /// What the agent may add to the making of a VM.
 const ADDED: Duration = Duration::from_millis(15);
 
@@ -61,6 +63,18 @@ async fn out_of_step() {
     }
 }
 
+/// Whose turn it is, one after the other.
+#[derive(Clone, Copy, PartialEq)]
+enum Side {
+    Ours,
+    Hand,
+}
+
+/// Whose turns there are in a round.
+fn turns(round: usize) -> [Side; 2] {
+    if round.is_multiple_of(2) { [Side::Hand, Side::Ours] } else { [Side::Ours, Side::Hand] }
+}
+
 impl<H: Hand> Kit<H> {
     fn vm(&self, text: &str) -> NewVm {
         let resources = Resources { cpus: 1, ram_mb: self.memory_mib, storage_gb: 0 };
@@ -94,12 +108,14 @@ impl<H: Hand> Kit<H> {
 
     async fn create(&self, table: &mut Table) {
         let (mut ours, mut hand) = (Vec::new(), Vec::new());
-        for _ in 0..self.times.boots {
+        for side in (0..self.times.boots).flat_map(turns) {
             out_of_step().await;
-            timed(&mut ours, self.agent.create(self.vm("vm-1"))).await.unwrap();
-            self.agent.destroy(&name("vm-1")).await.unwrap();
-            out_of_step().await;
-            timed(&mut hand, self.hand.boot()).await.end().await;
+            if side == Side::Ours {
+                timed(&mut ours, self.agent.create(self.vm("vm-1"))).await.unwrap();
+                self.agent.destroy(&name("vm-1")).await.unwrap();
+            } else {
+                timed(&mut hand, self.hand.boot()).await.end().await;
+            }
         }
         table.times("create: exec to the agent's answer", ours, hand, Bar::Added(ADDED));
     }
@@ -114,8 +130,11 @@ impl<H: Hand> Kit<H> {
             self.hand.save(vm, Kind::Full).await;
         }
         let mut last = None;
-        for _ in 0..self.times.others {
-            last = Some(timed(&mut ours, self.take(memory)).await);
+        for side in (0..self.times.others).flat_map(turns) {
+            if side == Side::Ours {
+                last = Some(timed(&mut ours, self.take(memory)).await);
+                continue;
+            }
             let began = Instant::now();
             let names = self.hand.save(vm, kind).await;
             alone.push(began.elapsed());
@@ -134,11 +153,13 @@ impl<H: Hand> Kit<H> {
 
     async fn restore(&self, table: &mut Table, seed: &SnapshotName, vm: &HandVm) {
         let (mut ours, mut alone, mut renewed) = (Vec::new(), Vec::new(), Vec::new());
-        for _ in 0..self.times.restores {
+        for side in (0..self.times.restores).flat_map(turns) {
             out_of_step().await;
-            timed(&mut ours, self.agent.create(self.clone_of(seed, "vm-2"))).await.unwrap();
-            self.agent.destroy(&name("vm-2")).await.unwrap();
-            out_of_step().await;
+            if side == Side::Ours {
+                timed(&mut ours, self.agent.create(self.clone_of(seed, "vm-2"))).await.unwrap();
+                self.agent.destroy(&name("vm-2")).await.unwrap();
+                continue;
+            }
             let began = Instant::now();
             let clone = self.hand.restore(&vm.dir).await;
             alone.push(began.elapsed());
@@ -160,17 +181,27 @@ impl<H: Hand> Kit<H> {
         let client = fresh.client.as_ref().unwrap();
         let exec = Exec::argv(["true"]);
         let (mut ours, mut hand) = (Vec::new(), Vec::new());
-        for _ in 0..self.times.execs {
-            timed(&mut ours, self.agent.exec(&ours_vm, &exec)).await.unwrap();
-            timed(&mut hand, client.exec_collect(&exec, 1024)).await.unwrap();
+        for side in (0..self.times.execs).flat_map(turns) {
+            match side {
+                Side::Ours => drop(timed(&mut ours, self.agent.exec(&ours_vm, &exec)).await.unwrap()),
+                Side::Hand => drop(timed(&mut hand, client.exec_collect(&exec, 1024)).await.unwrap()),
+            }
         }
         table.times("exec round trip", ours, hand, USUAL);
         let bytes = vec![7; self.upload];
         let upload = Upload { path: "/upload".to_owned(), mode: 0o600, size: None };
         let (mut ours, mut hand) = (Vec::new(), Vec::new());
-        for _ in 0..self.times.others {
-            timed(&mut ours, self.agent.upload(&ours_vm, &upload, &mut bytes.as_slice())).await.unwrap();
-            timed(&mut hand, client.upload_bytes(&upload, &bytes)).await.unwrap();
+        for side in (0..self.times.others).flat_map(turns) {
+            let mut content = bytes.as_slice();
+            match side {
+                Side::Ours => timed(&mut ours, self.agent.upload(&ours_vm, &upload, &mut content))
+                    .await
+                    .map(drop)
+                    .unwrap(),
+                Side::Hand => {
+                    timed(&mut hand, client.upload_bytes(&upload, content)).await.map(drop).unwrap()
+                }
+            }
         }
         table.speed(&format!("upload of {} KiB", self.upload / 1024), self.upload, ours, hand);
         fresh.end().await;
@@ -187,9 +218,16 @@ impl<H: Hand> Kit<H> {
         let names: Vec<VmName> = (0..count).map(|index| name(&format!("fork-{index}"))).collect();
         let (mut ours, mut alone, mut renewed) = (Vec::new(), Vec::new(), Vec::new());
         let mut memory_by_hand = (0, 0);
-        for round in 0..rounds {
-            if round > 0 {
-                destroy(&self.agent, names.clone()).await;
+        // At its end ours are there.
+        for side in (0..rounds).rev().flat_map(turns) {
+            destroy(
+                &self.agent,
+                self.agent.list(None, Some("fork-")).into_iter().map(|vm| vm.name).collect(),
+            )
+            .await;
+            if side == Side::Ours {
+                timed(&mut ours, self.forks_of_ours(seed, &names)).await;
+                continue;
             }
             for one in timed(&mut alone, self.forks_by_hand(vm, count, false)).await {
                 one.end().await;
@@ -199,7 +237,6 @@ impl<H: Hand> Kit<H> {
             for one in by_hand {
                 one.end().await;
             }
-            timed(&mut ours, self.forks_of_ours(seed, &names)).await;
         }
         let memory = self.agent.memory();
         let forks = memory.into_iter().filter(|(vm, _, _)| names.contains(vm));
