@@ -57,6 +57,7 @@ async fn over_firecracker(table: &mut Table, program: std::path::PathBuf) {
         memory_mib: 64,
         upload: 48 * 1024,
         differences: true,
+        fills_memory: false,
         times: Times { boots: 20, restores: 100, others: 12, execs: 110 },
     };
     let left = kit.run(table).await;
@@ -80,6 +81,7 @@ async fn over_qemu(table: &mut Table, guest: &std::path::Path) {
         memory_mib: 128,
         upload: 8 * 1024 * 1024,
         differences: false,
+        fills_memory: true,
         times: Times { boots: 20, restores: 12, others: 8, execs: 70 },
     };
     let left = kit.run(table).await;
