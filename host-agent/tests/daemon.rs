@@ -589,8 +589,24 @@ async fn what_a_killed_agent_had_under_way_ends_or_begins_anew() {
         data_dir = daemon.kill();
         assert!(!disk.with_extension("before").exists());
     }
+
+    // Destroyed soon after a restore has begun.
     let daemon = Daemon::start(&data_dir, TOKEN).await;
-    daemon.request("DELETE", "/v1/vm/vm-1", None).await.unwrap();
+    let snapshot = daemon.post("/v1/vm/vm-1/snapshot", json!({ "live": true })).await;
+    let id = &snapshot["snapshot_id"];
+    let (restored, destroyed) = tokio::join!(
+        daemon.request("POST", "/v1/vm/vm-1/restore", Some(json!({ "snapshot_id": id }))),
+        async {
+            while read()["restoring"] != *id {
+                tokio::task::yield_now().await;
+            }
+            daemon.request("DELETE", "/v1/vm/vm-1", None).await
+        }
+    );
+    assert_eq!(destroyed.unwrap().0, StatusCode::NO_CONTENT);
+    let (status, why) = restored.unwrap();
+    assert!(status == StatusCode::SERVICE_UNAVAILABLE && why.contains("being destroyed"), "{status}: {why}");
+    assert_eq!(std::fs::read_dir(data_dir.join("vms")).unwrap().count(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

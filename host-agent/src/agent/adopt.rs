@@ -45,7 +45,10 @@ impl Inner {
         for vm in vms {
             let inner = Arc::clone(self);
             looks.spawn(async move {
-                if let Err(error) = inner.take_over_one(&vm).await {
+                let taken = inner.take_over_one(&vm).await;
+                if let Err(error) = taken
+                    && !vm.is_doomed()
+                {
                     tracing::error!(vm = %vm.name(), %error, "a VM cannot be taken over or removed yet");
                 }
             });

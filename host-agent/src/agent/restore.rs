@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     Error, ErrorKind, Result,
+    driver::DiskFormat,
     store::{DISK, SnapshotKind, SnapshotName, SnapshotRecord, VmState},
     system::blocking,
 };
@@ -49,13 +50,7 @@ impl Inner {
         let _ = fs::remove_file(vm.site.file(BEFORE));
         let restoring = Some(id.clone());
         self.keep(vm, |record| (record.state, record.restoring) = (VmState::Restoring, restoring)).await?;
-        let result = tokio::select! {
-            biased;
-            () = vm.doomed() => {
-                return Err(Error::new(ErrorKind::Busy, "restore", vm.name(), "it is being destroyed"));
-            }
-            result = self.set_back(vm, &seed) => result,
-        };
+        let result = self.set_back(vm, &seed).await;
         self.conclude(vm, result).await
     }
 
@@ -70,14 +65,15 @@ impl Inner {
             tracing::info!(vm = %vm.name(), snapshot = %id, "beginning a restore anew that a crash ended");
             self.set_back(vm, &self.checked(&id).await?).await
         };
-        let result = tokio::select! {
-            biased;
-            // Whoever removes it waits for this to be over.
-            () = vm.doomed() => return Ok(()),
-            result = again => result,
-        };
-        self.conclude(vm, result).await?;
+        let result = again.await;
+        let concluded = self.conclude(vm, result).await;
+        if vm.record().state != VmState::Running {
+            return concluded;
+        }
         self.pace.adopted();
+        if let Err(error) = concluded {
+            tracing::error!(vm = %vm.name(), %error, "a restore that a crash ended is given up");
+        }
         Ok(())
     }
 
@@ -94,6 +90,8 @@ impl Inner {
     async fn conclude(self: &Arc<Self>, vm: &Arc<Vm>, result: Result<()>) -> Result<()> {
         let result = match result {
             Ok(()) => Ok(()),
+            // Whoever destroys it waits for this to be over.
+            Err(error) if vm.is_doomed() => return Err(error),
             Err(error) => {
                 // Before the boot that follows adds to it.
                 let error = with_console(error, &vm.console());
@@ -123,6 +121,17 @@ impl Inner {
         }
         let (inner, site, origin) = (Arc::clone(self), vm.site.clone(), Arc::clone(seed));
         let furnished = blocking("furnish", move || inner.place_snapshot(&site, &origin)).await?;
+        // Only now: who removes a file that is not there yet leaves it behind.
+        self.unless_doomed(vm, self.start_again(vm, seed, furnished)).await
+    }
+
+    /// Starts a VM that has the files of a snapshot.
+    async fn start_again(
+        self: &Arc<Self>,
+        vm: &Arc<Vm>,
+        seed: &SnapshotRecord,
+        furnished: (DiskFormat, String),
+    ) -> Result<()> {
         let mut machine = self.machine(vm, Some(furnished));
         match seed.kind {
             SnapshotKind::Disk => {
@@ -157,12 +166,21 @@ impl Inner {
             self.keep(vm, |record| record.memory_base = None).await?;
             self.boot(vm, &self.limits(vm).await?).await
         };
-        match again.await {
-            Ok(()) => Ok(()),
-            Err(error) => {
+        match self.unless_doomed(vm, again).await {
+            Err(error) if !vm.is_doomed() => {
                 self.bury(vm, &format!("a restore failed, and so did the boot after it: {error}")).await?;
                 Err(error)
             }
+            result => result,
+        }
+    }
+
+    /// Does `work`, unless the VM is to go.
+    async fn unless_doomed(&self, vm: &Vm, work: impl Future<Output = Result<()>>) -> Result<()> {
+        tokio::select! {
+            biased;
+            () = vm.doomed() => Err(Error::new(ErrorKind::Busy, "restore", vm.name(), "it is being destroyed")),
+            result = work => result,
         }
     }
 }

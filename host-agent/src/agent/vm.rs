@@ -63,6 +63,11 @@ impl Vm {
         self.doomed.cancel();
     }
 
+    /// Whether the VM is to go.
+    pub(super) fn is_doomed(&self) -> bool {
+        self.doomed.is_cancelled()
+    }
+
     /// Waits until the VM is to go.
     pub(super) async fn doomed(&self) {
         self.doomed.cancelled().await;
