@@ -146,6 +146,8 @@ pub struct SnapshotStore {
     staging: PathBuf,
     digests: Arc<DigestCache>,
     records: Mutex<BTreeMap<SnapshotName, Arc<SnapshotRecord>>>,
+    /// Held by what makes a snapshot appear or go: what one builds on does not go while it appears.
+    change: Mutex<()>,
 }
 
 /// A directory for a snapshot that is not whole yet. Dropped, it is removed.
@@ -189,7 +191,7 @@ impl SnapshotStore {
                 Err(error) => tracing::error!(%error, "damaged snapshot record; not used"),
             }
         }
-        let store = Self { dir, staging, digests, records: Mutex::new(records) };
+        let store = Self { dir, staging, digests, records: Mutex::new(records), change: Mutex::default() };
         store.remove_forgotten();
         Ok(store)
     }
@@ -211,6 +213,10 @@ impl SnapshotStore {
 
     fn records(&self) -> MutexGuard<'_, BTreeMap<SnapshotName, Arc<SnapshotRecord>>> {
         self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self) -> MutexGuard<'_, ()> {
+        self.change.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where the files of a snapshot are.
@@ -235,14 +241,7 @@ impl SnapshotStore {
     /// Exists; a system error.
     pub fn commit(&self, staged: Staged, record: SnapshotRecord) -> Result<Arc<SnapshotRecord>> {
         let target = self.dir(&record.id);
-        if self.records().contains_key(&record.id) {
-            let why = "a snapshot of this name is there";
-            return Err(Error::new(ErrorKind::Exists, "keep", format!("snapshot {}", record.id), why));
-        }
-        if let Some(parent) = record.parent.as_ref().filter(|parent| !self.records().contains_key(*parent)) {
-            let why = format!("it builds on {parent}, which is gone");
-            return Err(Error::new(ErrorKind::Busy, "keep", format!("snapshot {}", record.id), why));
-        }
+        self.may_appear(&record)?;
         for file in &record.files {
             check_component(&file.name)?;
         }
@@ -263,6 +262,9 @@ impl SnapshotStore {
             }
             Ok::<(), Error>(())
         })?;
+        let _change = self.change();
+        // It took a while until here.
+        self.may_appear(&record)?;
         fs::rename(&staged.path, &target).map_err(|error| Error::system("keep", target.display(), error))?;
         sync_dir(&self.dir)?;
         for file in &record.files {
@@ -271,6 +273,21 @@ impl SnapshotStore {
         let record = Arc::new(record);
         self.records().insert(record.id.clone(), Arc::clone(&record));
         Ok(record)
+    }
+
+    /// Whether there can be this snapshot.
+    fn may_appear(&self, record: &SnapshotRecord) -> Result<()> {
+        let fail = |kind, why: String| Err(Error::new(kind, "keep", format!("snapshot {}", record.id), why));
+        let records = self.records();
+        if records.contains_key(&record.id) {
+            return fail(ErrorKind::Exists, "a snapshot of this name is there".to_owned());
+        }
+        match &record.parent {
+            Some(parent) if !records.contains_key(parent) => {
+                fail(ErrorKind::Busy, format!("it builds on {parent}, which is gone"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// A snapshot that was not deleted.
@@ -355,6 +372,11 @@ impl SnapshotStore {
     /// # Errors
     /// A system error.
     pub fn delete(&self, id: &SnapshotName) -> Result<()> {
+        let _change = self.change();
+        self.delete_now(id)
+    }
+
+    fn delete_now(&self, id: &SnapshotName) -> Result<()> {
         let Some(record) = self.records().get(id).cloned() else { return Ok(()) };
         if self.records().values().any(|other| other.parent.as_ref() == Some(id)) {
             let hidden = SnapshotRecord { deleted: true, ..(*record).clone() };
@@ -366,7 +388,7 @@ impl SnapshotStore {
         self.records().remove(id);
         match &record.parent {
             Some(parent) if self.records().get(parent).is_some_and(|parent| parent.deleted) => {
-                self.delete(parent)
+                self.delete_now(parent)
             }
             _ => Ok(()),
         }
@@ -411,6 +433,10 @@ mod tests {
     }
 
     fn keep(store: &SnapshotStore, id: &str, parent: Option<&str>) -> Arc<SnapshotRecord> {
+        try_to_keep(store, id, parent).unwrap()
+    }
+
+    fn try_to_keep(store: &SnapshotStore, id: &str, parent: Option<&str>) -> Result<Arc<SnapshotRecord>> {
         let id = SnapshotName::new(id).unwrap();
         let staged = store.stage(&id).unwrap();
         fs::write(staged.path().join(DISK), id.as_str()).unwrap();
@@ -434,7 +460,43 @@ mod tests {
             files,
             deleted: false,
         };
-        store.commit(staged, record).unwrap()
+        store.commit(staged, record)
+    }
+
+    /// Whenever what it builds on is deleted while a snapshot is kept: it is whole, or it was refused.
+    #[test]
+    fn what_is_kept_is_whole_whatever_is_deleted_meanwhile() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(dir.path());
+        let mut refused = 0;
+        for round in 0..60_u64 {
+            let base = keep(&store, "base", None).id.clone();
+            let top = std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    std::thread::sleep(std::time::Duration::from_micros(round * 100));
+                    store.delete(&base).unwrap();
+                });
+                scope.spawn(|| try_to_keep(&store, "top", Some("base"))).join().unwrap()
+            });
+            match top {
+                Ok(top) => drop(store.verify(&top.id).unwrap()),
+                Err(error) => {
+                    assert_eq!(error.kind, ErrorKind::Busy, "{error}");
+                    refused += 1;
+                }
+            }
+            let base = keep(&store, "second-base", None).id.clone();
+            let second = keep(&store, "second", Some("second-base")).id.clone();
+            std::thread::scope(|scope| {
+                for id in [&base, &second, &SnapshotName::new("top").unwrap()].map(Clone::clone) {
+                    let store = &store;
+                    scope.spawn(move || store.delete(&id).unwrap());
+                }
+            });
+            assert_eq!(store.totals(), (0, 0), "round {round}");
+        }
+        assert_eq!(fs::read_dir(dir.path().join("snapshots")).unwrap().count(), 0);
+        println!("{refused} of 60 were refused");
     }
 
     #[test]
