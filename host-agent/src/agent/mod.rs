@@ -104,6 +104,7 @@ impl HostAgent {
         let digests = Arc::new(DigestCache::default());
         let vms = VmStore::new(data.part("vms"), data.part("ended"));
         let images = ImageStore::new(data.part("images"), Arc::clone(&digests));
+        images.sweep();
         let snapshots = SnapshotStore::open(data.part("snapshots"), data.part("staging"), digests)?;
         let networks = match &config.network {
             NetworkConfig::Tap { pool, tag, egress, .. } => {

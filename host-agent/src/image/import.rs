@@ -49,6 +49,7 @@ pub fn import(data: &Path, parts: &Parts) -> Result<(ImageRecord, bool)> {
     {
         return Ok((present, false));
     }
+    store.sweep();
     let staging = data.join("images").join(format!(".import-{}-{}", parts.name, std::process::id()));
     let _ = fs::remove_dir_all(&staging);
     new_dir(&staging)?;
@@ -58,8 +59,7 @@ pub fn import(data: &Path, parts: &Parts) -> Result<(ImageRecord, bool)> {
             return Err(Error::new(ErrorKind::Exists, "import", format!("image {}", parts.name), why));
         }
         // An image that is there but damaged is no reason to keep a good one out.
-        store.remove(&parts.name)?;
-        store.import(&record, &staging)?;
+        store.replace(&record, &staging)?;
         Ok((record, true))
     });
     let _ = fs::remove_dir_all(&staging);

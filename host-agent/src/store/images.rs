@@ -8,13 +8,14 @@ use std::{
 };
 
 use fuse_orchestrator::model::Arch;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde::{Deserialize, Serialize};
 
 use super::{DigestCache, FileRecord, ImageName};
 use crate::{
     Error, ErrorKind, Result,
     driver::DiskFormat,
-    system::{read_record, write_record},
+    system::{read_record, sync_dir, write_record},
 };
 
 const RECORD: &str = "image.json";
@@ -92,39 +93,73 @@ impl ImageStore {
     /// A system error; corrupt.
     pub fn list(&self) -> Result<Vec<ImageRecord>> {
         let mut images = Vec::new();
-        let entries = fs::read_dir(&self.dir);
-        for entry in entries.map_err(|error| Error::system("list", self.dir.display(), error))?.flatten() {
-            let path = entry.path().join(RECORD);
-            images.extend(read_record::<ImageRecord>(&path)?);
+        for name in self.names()? {
+            images.extend(read_record::<ImageRecord>(&self.dir.join(name).join(RECORD))?);
         }
         images.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(images)
     }
 
-    /// Takes files that are in `dir` as an image: they are moved below the store and the record is written. Blocks the
-    /// thread.
+    /// The names in the store that images may have, and not those of directories that are not whole.
+    fn names(&self) -> Result<Vec<String>> {
+        let entries = fs::read_dir(&self.dir);
+        let entries = entries.map_err(|error| Error::system("list", self.dir.display(), error))?;
+        let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        Ok(names.filter(|name| !name.starts_with('.')).collect())
+    }
+
+    /// Takes files that are in `dir` as an image: they are moved below the store. The image is there whole and durable when
+    /// this returns, or not at all. Blocks the thread.
     ///
     /// # Errors
     /// Exists; a system error.
     pub fn import(&self, record: &ImageRecord, dir: &Path) -> Result<()> {
-        let target = self.dir(&record.name);
-        if target.join(RECORD).exists() {
+        if self.dir(&record.name).join(RECORD).exists() {
             let why = "an image of this name is there; remove it first";
             return Err(Error::new(ErrorKind::Exists, "import", format!("image {}", record.name), why));
         }
-        super::new_dir(&target)?;
-        for file in record.files() {
-            check_component(&file.name)?;
-            let (from, to) = (dir.join(&file.name), target.join(&file.name));
-            let _ = fs::remove_file(&to);
-            if fs::rename(&from, &to).is_err() {
-                crate::system::clone_file(&from, &to, 0o444)?;
+        self.replace(record, dir)
+    }
+
+    /// As [`ImageStore::import`]. An image of the same name is there until the new one is; VMs that were made of it go on.
+    ///
+    /// # Errors
+    /// A system error. What was there is there, then.
+    pub fn replace(&self, record: &ImageRecord, dir: &Path) -> Result<()> {
+        let (target, draft) = (self.dir(&record.name), self.draft(&record.name));
+        let fail = |error| Error::system("import", target.display(), error);
+        let _ = fs::remove_dir_all(&draft);
+        super::new_dir(&draft)?;
+        let placed = fill(record, dir, &draft).and_then(|()| {
+            if !target.exists() {
+                fs::rename(&draft, &target).map_err(fail)?;
+            } else if renameat_with(CWD, &draft, CWD, &target, RenameFlags::EXCHANGE).is_err() {
+                // This file system cannot do it at once.
+                self.remove(&record.name)?;
+                fs::rename(&draft, &target).map_err(fail)?;
             }
-            // A jailed VMM reads them as its own user; the directories above let nobody else in.
-            let readable = fs::set_permissions(&to, fs::Permissions::from_mode(0o444));
-            readable.map_err(|error| Error::system("import", to.display(), error))?;
+            sync_dir(&self.dir)
+        });
+        // What was not placed, or what the new one took the place of.
+        let _ = fs::remove_dir_all(&draft);
+        placed
+    }
+
+    /// Where an image is made until it is whole. Another process that makes one does so elsewhere.
+    fn draft(&self, name: &ImageName) -> PathBuf {
+        self.dir.join(format!(".new-{name}-{}", std::process::id()))
+    }
+
+    /// Removes what processes that are gone left of images that they were making. Blocks the thread.
+    pub(crate) fn sweep(&self) {
+        for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let maker =
+                name.to_str().filter(|name| name.starts_with('.')).and_then(|name| name.rsplit('-').next());
+            if maker.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+                let _ = fs::remove_dir_all(entry.path());
+            }
         }
-        write_record(&target.join(RECORD), record)
     }
 
     /// Removes an image. VMs that were made of it go on, since they hold its files. Idempotent. Blocks the thread.
@@ -134,6 +169,22 @@ impl ImageStore {
     pub fn remove(&self, name: &ImageName) -> Result<()> {
         super::vms::remove_tree(&self.dir(name), RECORD)
     }
+}
+
+/// Moves the files of an image from `dir` to `draft` and makes them durable, with its record.
+fn fill(record: &ImageRecord, dir: &Path, draft: &Path) -> Result<()> {
+    for file in record.files() {
+        check_component(&file.name)?;
+        let (from, to) = (dir.join(&file.name), draft.join(&file.name));
+        if fs::rename(&from, &to).is_err() {
+            crate::system::clone_file(&from, &to, 0o444)?;
+        }
+        // A jailed VMM reads them as its own user; the directories above let nobody else in.
+        let sealed = fs::set_permissions(&to, fs::Permissions::from_mode(0o444))
+            .and_then(|()| fs::File::open(&to)?.sync_all());
+        sealed.map_err(|error| Error::system("import", to.display(), error))?;
+    }
+    write_record(&draft.join(RECORD), record)
 }
 
 /// Refuses a file name of a record that is not one plain component.
@@ -173,6 +224,24 @@ mod tests {
         fs::remove_file(&kernel).unwrap();
         fs::write(&kernel, "KERNEL").unwrap();
         assert_eq!(store.open(&name).unwrap_err().kind, ErrorKind::Corrupt);
+        // Another takes its place, and one that cannot be made does not.
+        fs::write(from.join("vmlinux"), "another").unwrap();
+        let other = ImageRecord { kernel: FileRecord::of(&from, "vmlinux").unwrap(), ..record.clone() };
+        store.replace(&other, &from).unwrap();
+        assert_eq!(store.open(&name).unwrap(), other);
+        assert!(store.replace(&record, &from).is_err(), "its files are not there");
+        assert_eq!(store.open(&name).unwrap(), other);
+        assert_eq!(fs::read_dir(&store.dir).unwrap().count(), 1, "nothing else is left");
+        // What a crash left is no image.
+        fs::create_dir(store.draft(&name)).unwrap();
+        fs::copy(store.dir(&name).join(RECORD), store.draft(&name).join(RECORD)).unwrap();
+        assert_eq!(store.list().unwrap(), [other]);
+        store.sweep();
+        assert!(store.draft(&name).exists(), "who makes it lives");
+        let gone = store.dir.join(".new-default-0");
+        fs::rename(store.draft(&name), &gone).unwrap();
+        store.sweep();
+        assert!(!gone.exists());
         store.remove(&name).unwrap();
         store.remove(&name).unwrap();
         assert!(store.list().unwrap().is_empty());

@@ -85,7 +85,7 @@ pub struct VmRecord {
     #[serde(default)]
     pub memory_base: Option<SnapshotName>,
     /// The snapshot that it is being set back to.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restoring: Option<SnapshotName>,
 }
 
