@@ -5,6 +5,7 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use fuse_orchestrator::model::Arch;
@@ -19,6 +20,8 @@ use crate::{
 };
 
 const RECORD: &str = "image.json";
+/// How old what somebody left is before it is removed.
+const LEFT: Duration = Duration::from_secs(3600);
 
 /// What an image is made of. Its files are beside its record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -150,13 +153,17 @@ impl ImageStore {
         self.dir.join(format!(".new-{name}-{}", std::process::id()))
     }
 
-    /// Removes what processes that are gone left of images that they were making. Blocks the thread.
+    /// Removes what processes that are gone left of images that they were making, an hour ago or earlier: one that is not
+    /// seen may still be there, in a container of its own. Blocks the thread.
     pub(crate) fn sweep(&self) {
         for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
             let name = entry.file_name();
             let maker =
                 name.to_str().filter(|name| name.starts_with('.')).and_then(|name| name.rsplit('-').next());
-            if maker.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            let age = entry.metadata().and_then(|data| data.modified()).ok().and_then(|at| at.elapsed().ok());
+            if age.is_some_and(|age| age >= LEFT)
+                && maker.is_some_and(|pid| !Path::new("/proc").join(pid).exists())
+            {
                 let _ = fs::remove_dir_all(entry.path());
             }
         }
@@ -236,12 +243,17 @@ mod tests {
         fs::create_dir(store.draft(&name)).unwrap();
         fs::copy(store.dir(&name).join(RECORD), store.draft(&name).join(RECORD)).unwrap();
         assert_eq!(store.list().unwrap(), [other]);
-        store.sweep();
-        assert!(store.draft(&name).exists(), "who makes it lives");
         let gone = store.dir.join(".new-default-0");
-        fs::rename(store.draft(&name), &gone).unwrap();
+        fs::create_dir(&gone).unwrap();
+        store.sweep();
+        assert!(gone.exists(), "it is too young");
+        for left in [&gone, &store.draft(&name)] {
+            fs::File::open(left).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+        }
         store.sweep();
         assert!(!gone.exists());
+        assert!(store.draft(&name).exists(), "who makes it lives");
+        fs::remove_dir_all(store.draft(&name)).unwrap();
         store.remove(&name).unwrap();
         store.remove(&name).unwrap();
         assert!(store.list().unwrap().is_empty());
