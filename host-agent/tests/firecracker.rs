@@ -11,7 +11,7 @@ use fuse_host_agent::{
     DriverConfig, ErrorKind,
     agent::{HostAgent, Memory, NewSnapshot, NewVm},
     driver::firecracker::Jailer,
-    store::SnapshotKind,
+    store::{SnapshotKind, SnapshotName},
     system::cgroup::Cgroups,
 };
 use tokio::io::AsyncWriteExt;
@@ -61,6 +61,23 @@ async fn a_vm_boots_runs_commands_and_goes() {
     agent.destroy(&name("vm-1")).await.unwrap();
     assert!(agent.list(None, None).is_empty());
     assert_eq!(std::fs::read_dir(data.path().join("vms")).unwrap().count(), 0);
+}
+
+/// What a call needs is not on the stack of its caller: threads of embedders have small ones.
+#[tokio::test]
+async fn calls_need_little_of_the_stack() {
+    let data = tempfile::tempdir().unwrap();
+    let Some(agent) = agent(data.path()).await else { return };
+    let (vm, snapshot) = (name("vm-1"), SnapshotName::new("s-1").unwrap());
+    let sizes = [
+        size_of_val(&agent.create(small("vm-1"))),
+        size_of_val(&agent.snapshot(&vm, live(Memory::Full))),
+        size_of_val(&agent.restore(&vm, &snapshot)),
+        size_of_val(&agent.fork_running(&vm, small("vm-2"))),
+        size_of_val(&agent.destroy(&vm)),
+    ];
+    println!("bytes of create, snapshot, restore, fork, destroy: {sizes:?}");
+    assert!(sizes.iter().all(|size| *size < 4096), "{sizes:?}");
 }
 
 /// All are begun before any of them ends: their frames are mixed on the one connection.

@@ -82,18 +82,22 @@ impl HostAgent {
     /// the VM then. When the future is dropped, it goes on.
     pub async fn create(&self, new: NewVm) -> Result<VmView> {
         let inner = Arc::clone(&self.inner);
-        let work = async move { inner.pace.time("create", inner.create(new)).await };
-        finish("create", work).await
+        finish("create", async move { inner.pace.time("create", Box::pin(inner.create(new))).await }).await
     }
 }
 
-/// Runs `work` to its end, also when the caller goes away.
-pub(super) async fn finish<T: Send + 'static>(
+/// Runs `work` to its end, also when the caller goes away. What it needs for that is not on the stack of its caller: it is
+/// much, and embedders call from threads of their own.
+pub(super) fn finish<T: Send + 'static>(
     doing: &'static str,
     work: impl Future<Output = Result<T>> + Send + 'static,
-) -> Result<T> {
-    let ended = tokio::spawn(work).await;
-    ended.unwrap_or_else(|error| Err(Error::system(doing, "a VM", format!("the work broke off: {error}"))))
+) -> impl Future<Output = Result<T>> + Send {
+    let work = Box::pin(work);
+    async move {
+        let ended = tokio::spawn(work).await;
+        ended
+            .unwrap_or_else(|error| Err(Error::system(doing, "a VM", format!("the work broke off: {error}"))))
+    }
 }
 
 impl Inner {
@@ -120,7 +124,7 @@ impl Inner {
                 () = vm.doomed() => {
                     Err(Error::new(ErrorKind::Busy, "create", vm.name(), "it is being destroyed"))
                 }
-                made = self.make(&vm, &new, newest.as_deref(), laid) => made,
+                made = Box::pin(self.make(&vm, &new, newest.as_deref(), laid)) => made,
             }
         };
         match make.await {

@@ -24,8 +24,7 @@ impl HostAgent {
     pub async fn destroy(&self, vm: &VmName) -> Result<()> {
         let Some(vm) = self.inner.table().get(vm).cloned() else { return Ok(()) };
         let inner = Arc::clone(&self.inner);
-        let work = async move { inner.pace.time("destroy", inner.destroy(&vm)).await };
-        finish("destroy", work).await
+        finish("destroy", async move { inner.pace.time("destroy", Box::pin(inner.destroy(&vm))).await }).await
     }
 }
 

@@ -29,7 +29,8 @@ impl HostAgent {
     /// Not found (VM or snapshot), invalid (the snapshot is of another VM), corrupt, busy, VMM, guest.
     pub async fn restore(&self, vm: &VmName, snapshot: &SnapshotName) -> Result<()> {
         let (inner, vm, id) = (Arc::clone(&self.inner), self.inner.vm(vm)?, snapshot.clone());
-        finish("restore", async move { inner.pace.time("restore", inner.restore(&vm, &id)).await }).await
+        finish("restore", async move { inner.pace.time("restore", Box::pin(inner.restore(&vm, &id))).await })
+            .await
     }
 }
 
@@ -51,7 +52,7 @@ impl Inner {
         let restoring = Some(id.clone());
         self.keep(vm, |record| (record.state, record.restoring) = (VmState::Restoring, restoring)).await?;
         let result = self.set_back(vm, &seed).await;
-        self.conclude(vm, result).await
+        Box::pin(self.conclude(vm, result)).await
     }
 
     /// Begins a restore anew that a crash of the agent ended.
@@ -66,7 +67,7 @@ impl Inner {
             self.set_back(vm, &self.checked(&id).await?).await
         };
         let result = again.await;
-        let concluded = self.conclude(vm, result).await;
+        let concluded = Box::pin(self.conclude(vm, result)).await;
         if vm.record().state != VmState::Running {
             return concluded;
         }
@@ -122,7 +123,7 @@ impl Inner {
         let (inner, site, origin) = (Arc::clone(self), vm.site.clone(), Arc::clone(seed));
         let furnished = blocking("furnish", move || inner.place_snapshot(&site, &origin)).await?;
         // Only now: who removes a file that is not there yet leaves it behind.
-        self.unless_doomed(vm, self.start_again(vm, seed, furnished)).await
+        self.unless_doomed(vm, Box::pin(self.start_again(vm, seed, furnished))).await
     }
 
     /// Starts a VM that has the files of a snapshot.
@@ -166,7 +167,7 @@ impl Inner {
             self.keep(vm, |record| record.memory_base = None).await?;
             self.boot(vm, &self.limits(vm).await?).await
         };
-        match self.unless_doomed(vm, again).await {
+        match self.unless_doomed(vm, Box::pin(again)).await {
             Err(error) if !vm.is_doomed() => {
                 self.bury(vm, &format!("a restore failed, and so did the boot after it: {error}")).await?;
                 Err(error)

@@ -66,7 +66,8 @@ impl HostAgent {
             Memory::Full => "snapshot_full",
             Memory::Diff => "snapshot_diff",
         };
-        finish("snapshot", async move { inner.pace.time(verb, inner.snapshot(&vm, new)).await }).await
+        finish("snapshot", async move { inner.pace.time(verb, Box::pin(inner.snapshot(&vm, new))).await })
+            .await
     }
 
     /// Makes a VM that goes on where another one stands now. The other one goes on too.
